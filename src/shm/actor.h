@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Somebody who works on a segment in the name of one client: the client's own process, or the daemon for a client that
+ * speaks the wire protocol. All operations take one. It is private memory and holds only hints: when it is lost, nothing
+ * is lost. Several threads of a process that act for the same client have an Actor each (they share the ledger).
+ */
+
+#include "shm/segment.h"
+
+/* Where small blocks of one size class come from next. */
+typedef struct ActorClass {
+        uint32_t span;                  /* plus one; 0: none */
+        uint32_t group;                 /* of 64 blocks */
+        uint64_t candidates;            /* blocks of that group that were free when it was looked at */
+} ActorClass;
+
+typedef struct Actor {
+        Segment *seg;
+        uint32_t id;
+        unsigned hazard;                /* which word of the client's hazard line is this actor's */
+        struct mh_shm_account *account;
+        uint64_t *ledger;               /* words per slot */
+        uint64_t *span_bits;
+        struct mh_shm_intent *intent;   /* the daemon, for a client: where to note a target before it is changed; or NULL */
+
+        uint32_t chunk;                 /* hint: the chunk to look for a free slot first */
+        uint32_t span_cursor;           /* hint: where the look at this client's own spans goes on */
+        ActorClass classes[MH_SHM_CLASSES];
+} Actor;
+
+/* `ledger` is the mapping of that client's ledger, whose first page (the account) was reserved. */
+void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger);

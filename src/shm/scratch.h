@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Scratch memory: blocks that belong to a client, or to a handle. See scratch.c (blocks), span.c (64 KiB spans) and
+ * large.c (blocks of whole spans).
+ */
+
+#include "shm/actor.h"
+
+/* *ret_size (may be NULL): bytes that can be used. -EINVAL size 0 or over 2^40, -ENOSPC, -EDQUOT. */
+int scratch_alloc(Actor *a, uint64_t size, uint64_t *ret_scratch, uint64_t *ret_size);
+
+/* -EINVAL, -ESTALE, -EBUSY it belongs to a handle. */
+int scratch_free(Actor *a, uint64_t scratch);
+
+/* -EINVAL, -ESTALE, -EBADF, -EBUSY, -ENOSPC, -EOVERFLOW. */
+int scratch_give(Actor *a, uint64_t scratch, uint64_t handle);
+
+/* Where a living block is and how large. Outputs may be NULL. -EINVAL, -ESTALE. */
+int scratch_lookup(Actor *a, uint64_t scratch, void **ret_data, uint64_t *ret_size);
+
+/* For the end of a handle: frees the blocks that it owns, then empties its references. Repeatable. */
+void scratch_drop_refs(Actor *a, uint32_t slot);
+
+/* For the reaper: empties references of the slot whose giver is dead and whose block does not name them. Repeatable. */
+void scratch_drop_unused_refs(Actor *a, uint32_t slot, uint32_t giver);

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * A segment and where its regions are mapped. A Segment is filled in by its owner and lives where the owner wants it:
+ * nothing here allocates.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/shm-layout.h"
+
+typedef struct SegmentConfig {
+        uint32_t n_slots;               /* a multiple of 512 */
+        uint32_t n_clients;             /* the daemon included */
+        uint64_t scratch_bytes;         /* a multiple of 64 KiB, at least one */
+        uint64_t limit_client_handles;
+        uint64_t limit_client_scratch;
+        uint64_t first_generation;      /* 0: a random one */
+} SegmentConfig;
+
+typedef struct Segment {
+        int fd;                         /* not owned */
+        bool asymmetric;                /* membarrier(2) works: who gives memory back pays for the order (see hazard.h) */
+
+        /* copies of what the header said when it was checked; the header itself is never asked again */
+        uint64_t total_size;
+        uint64_t ledger_stride, ledger_slots, ledger_spans;
+        uint64_t first_generation;
+        uint32_t n_slots, n_clients, n_spans, n_groups, n_chunks;
+        uint8_t id[16];
+        struct mh_shm_region regions[MH_SHM_REGION_COUNT];
+
+        /* the regions; NULL where this process did not map one */
+        uint8_t *base;                  /* the whole, where it is mapped as one */
+        struct mh_shm_header *header;
+        struct mh_shm_shared *shared;
+        struct mh_shm_client *clients;
+        struct mh_shm_hazard *hazards;
+        struct mh_shm_chunk *chunks;
+        uint64_t *chunkmap;
+        struct mh_shm_slot *slots;
+        uint64_t *holders;              /* [group - 1][slot] */
+        struct mh_shm_span *spans;
+        uint64_t *spanmap;
+        uint64_t *owners;
+        uint8_t *scratch;
+} Segment;
+
+/* Checks a configuration. -EINVAL. */
+int segment_config_check(const SegmentConfig *config);
+
+/*
+ * Makes an empty segment of the object behind `fd`, which is new (size 0). Its pages are reserved as far as they are
+ * needed at once. READY is stored last. -EINVAL, -ENOSPC, -errno.
+ */
+int segment_format(int fd, const SegmentConfig *config);
+
+/*
+ * Reads the header behind `fd` and checks it: all of it, against the size of the object and against what this version
+ * would lay out for these capacities. Nothing is mapped. *ret is filled but for the mappings.
+ * -EPROTONOSUPPORT another format version or unknown incompatible flags; -EBADMSG not a segment, or damaged;
+ * -EAGAIN one that was never finished; -EPERM of another user, or not a shared-memory object; -ESTALE closed for good.
+ */
+int segment_load(Segment *ret, int fd);
+
+/* The version in the header, for messages, after -EPROTONOSUPPORT. */
+int segment_version(int fd, uint32_t *ret);
+
+/* Maps all of a loaded segment for reading and writing (the daemon). -ENOMEM. */
+int segment_map(Segment *seg);
+
+/*
+ * Maps what a client needs for reading and writing, and of the ledgers only its own: *ret_ledger. Not inherited by children,
+ * not in core dumps. -ENOMEM.
+ */
+int segment_map_client(Segment *seg, uint32_t id, void **ret_ledger);
+
+/* Takes back either mapping; closes nothing. A Segment that was only loaded, or is zero, is fine. */
+void segment_unmap(Segment *seg);
+void segment_unmap_client(Segment *seg, void *ledger);
+
+/* The daemon's mapping of one client's ledger. Needs segment_map(). */
+void *segment_ledger(const Segment *seg, uint32_t id);
+
+/* Reserves pages of a region; idempotent. `offset` is from the start of the region. -ENOSPC, -errno. */
+int segment_reserve(const Segment *seg, enum mh_shm_region_id region, uint64_t offset, uint64_t size);
+
+/* Gives pages back, whole pages inside the range only. -errno. */
+int segment_punch(const Segment *seg, enum mh_shm_region_id region, uint64_t offset, uint64_t size);
+
+/* Reads at most `size` bytes of a region without touching the mapping: holes read as zeros. -EBADMSG if there is less. */
+int segment_read(const Segment *seg, enum mh_shm_region_id region, uint64_t offset, void *ret, size_t size);
+
+/* Totals from the accounts: cheap, and a hint. */
+typedef struct SegmentTotals {
+        uint32_t clients;               /* entries in use but the daemon's */
+        uint64_t handles;
+        uint64_t scratch_bytes;
+} SegmentTotals;
+
+void segment_totals(const Segment *seg, SegmentTotals *ret);
+
+/* Counts what is there and corrects the daemon's account so that segment_totals() is exact: after a daemon died. */
+void segment_recount(Segment *seg);

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The life of a handle: new, open, close. See slot.c for the protocol. All handles come from outside and are checked.
+ */
+
+#include "shm/actor.h"
+
+#define SLOT_CLOSED_HERE        (1U << 0)
+#define SLOT_CLOSED_EVERYWHERE  (1U << 1)
+
+/* -EINVAL type, -ENOSPC, -EDQUOT. */
+int slot_new(Actor *a, unsigned type, uint64_t *ret_handle);
+
+/* *ret_type may be NULL. -EINVAL, -ESTALE, -EDQUOT, -EOVERFLOW, -ENOSPC. */
+int slot_open(Actor *a, uint64_t handle, unsigned *ret_type);
+
+/* *ret_flags may be NULL. -EINVAL, -ESTALE, -EBADF alive but not held by this client. */
+int slot_close(Actor *a, uint64_t handle, unsigned *ret_flags);
+
+/* 0 if this client holds the handle, else -EINVAL, -ESTALE or -EBADF. *ret_slot may be NULL. */
+int slot_held(Actor *a, uint64_t handle, struct mh_shm_slot **ret_slot);
+
+/* The two halves of slot_new(), for caches: a reserved slot is this client's alone, and its ledger says so. */
+int slot_reserve(Actor *a, uint32_t *ret_slot);
+void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle);
+void slot_unreserve(Actor *a, uint32_t slot);
+
+/*
+ * For reaping and recovery: gives up whatever this client's ledger says about slot `s`, in whatever state a death left
+ * it, and clears the ledger word last. Repeatable. Only where nobody else acts for that client.
+ */
+void slot_abandon(Actor *a, uint32_t slot);
