@@ -11,7 +11,7 @@
  * something; all the rest, such as the texts of failed assertions, still comes from Criterion. Each test runs in a
  * plain fork of the program. What the tests see is the same, what they print is TAP as well.
  *
- * Differences: a parameterised test counts as one, and the tests run in the order of the source.
+ * Differences: a parameterised test counts as one, and the tests run in the order that the linker put them in.
  */
 
 #include <errno.h>
