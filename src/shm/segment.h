@@ -94,14 +94,11 @@ int segment_punch(const Segment *seg, enum mh_shm_region_id region, uint64_t off
 /* Reads at most `size` bytes of a region without touching the mapping: holes read as zeros. -EBADMSG if there is less. */
 int segment_read(const Segment *seg, enum mh_shm_region_id region, uint64_t offset, void *ret, size_t size);
 
-/* Totals from the accounts: cheap, and a hint. */
-typedef struct SegmentTotals {
-        uint32_t clients;               /* entries in use but the daemon's */
-        uint64_t handles;
-        uint64_t scratch_bytes;
-} SegmentTotals;
+/*
+ * The next range of [from, end), in bytes from the start of the segment, that has memory: 1 and the range, or 0. Reserved
+ * pages that were never written may be left out: they are zero.
+ */
+int segment_next_data(const Segment *seg, uint64_t from, uint64_t end, uint64_t *ret_start, uint64_t *ret_end);
 
-void segment_totals(const Segment *seg, SegmentTotals *ret);
-
-/* Counts what is there and corrects the daemon's account so that segment_totals() is exact: after a daemon died. */
-void segment_recount(Segment *seg);
+/* Lets go of the pages that the daemon's mapping has touched: they stay in the segment and leave this process. */
+void segment_relax(Segment *seg);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/atomics.h"
+#include "shm/hazard.h"
+
+void hazard_set(Actor *a, uint32_t span) {
+        /* Relaxed: hazard_order() and the barrier of who gives back order it. Pairs with hazard_seen(). */
+        store_relaxed(&a->seg->hazards[a->id].span[a->hazard], (uint64_t)span + 1);
+        hazard_order(a);
+}
+
+void hazard_clear(Actor *a) {
+        /* Release: what was read or changed in the span comes before. Pairs with hazard_seen(). */
+        store_release(&a->seg->hazards[a->id].span[a->hazard], 0);
+}
+
+bool hazard_barrier(const Segment *seg) {
+        if (!seg->asymmetric)
+                return false;
+        return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) == 0;
+}
+
+bool hazard_seen(const Segment *seg, uint32_t span) {
+        uint32_t hwm = load_acquire(&seg->shared->client_hwm); /* pairs with the release in client_attach() */
+
+        if (hwm > seg->n_clients)
+                hwm = seg->n_clients;
+        for (uint32_t id = 0; id < hwm; id++)
+                for (unsigned i = 0; i < MH_SHM_HAZARD_WORDS; i++)
+                        if (load_acquire(&seg->hazards[id].span[i]) == (uint64_t)span + 1)
+                                return true;
+        return false;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <assert.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/atomics.h"
+#include "shm/ledger.h"
+#include "shm/words.h"
+
+/* A spin of this many looks is shorter than the sleep and wake that it may save; nobody holds IN_FLIGHT for long. */
+#define SPIN 200U
+
+void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger) {
+        *ret = (Actor){
+                .seg = seg,
+                .id = id,
+                .account = ledger,
+                .ledger = (uint64_t *)((uint8_t *)ledger + seg->ledger_slots),
+                .span_bits = (uint64_t *)((uint8_t *)ledger + seg->ledger_spans),
+        };
+}
+
+/* ------------------------------------------------------------------------------------------------ memory */
+
+/* `offset` counts from ledger_slots. */
+static bool is_reserved(const Actor *a, uint64_t offset) {
+        uint64_t unit = offset / MH_SHM_LEDGER_UNIT;
+
+        /* Acquire: the bit is set after the pages were reserved, maybe by another thread. Pairs with reserve(). */
+        return load_acquire(&a->account->reserved[unit / 64]) >> unit % 64 & 1;
+}
+
+static int reserve(Actor *a, uint64_t offset) {
+        uint64_t unit = offset / MH_SHM_LEDGER_UNIT;
+        int r;
+
+        if (is_reserved(a, offset))
+                return 0;
+        r = segment_reserve(a->seg, MH_SHM_REGION_LEDGERS,
+                            a->id * a->seg->ledger_stride + a->seg->ledger_slots + unit * MH_SHM_LEDGER_UNIT,
+                            MH_SHM_LEDGER_UNIT);
+        if (r < 0)
+                return r;
+        (void)fetch_or_sc(&a->account->reserved[unit / 64], UINT64_C(1) << unit % 64);
+        return 0;
+}
+
+static uint64_t slot_offset(uint32_t slot) {
+        return (uint64_t)slot * sizeof(uint64_t);
+}
+
+static uint64_t span_offset(const Actor *a, uint32_t span) {
+        return a->seg->ledger_spans - a->seg->ledger_slots + span / 64 * sizeof(uint64_t);
+}
+
+int ledger_reserve_slot(Actor *a, uint32_t slot) {
+        assert(slot < a->seg->n_slots);
+        return reserve(a, slot_offset(slot));
+}
+
+int ledger_reserve_span(Actor *a, uint32_t span) {
+        assert(span < a->seg->n_spans);
+        return reserve(a, span_offset(a, span));
+}
+
+/* ------------------------------------------------------------------------------------------------ slots */
+
+uint64_t ledger_load(const Actor *a, uint32_t slot) {
+        assert(slot < a->seg->n_slots);
+        return is_reserved(a, slot_offset(slot)) ? load_sc(&a->ledger[slot]) : 0;
+}
+
+bool ledger_change(Actor *a, uint32_t slot, uint64_t from, uint64_t to) {
+        return cas_sc(&a->ledger[slot], &from, to);
+}
+
+/* The half of the word that holds the flags: the only size that futex(2) knows. */
+static uint32_t *futex_word(uint64_t *word) {
+        return (uint32_t *)(void *)word;
+}
+
+void ledger_settle(Actor *a, uint32_t slot, uint64_t to) {
+        uint64_t old = exchange_sc(&a->ledger[slot], to);
+
+        if (old & MH_SHM_LEDGER_WAITERS)
+                (void)syscall(SYS_futex, futex_word(&a->ledger[slot]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, NULL, NULL,
+                              0);
+}
+
+void ledger_wait(Actor *a, uint32_t slot, uint64_t seen) {
+        uint64_t *word = &a->ledger[slot];
+
+        for (unsigned i = 0; i < SPIN; i++) {
+                if (load_relaxed(word) != seen)
+                        return;
+                cpu_relax();
+        }
+        if (!(seen & MH_SHM_LEDGER_WAITERS)) {
+                if (!cas_sc(word, &seen, seen | MH_SHM_LEDGER_WAITERS))
+                        return;
+                seen |= MH_SHM_LEDGER_WAITERS;
+        }
+        /* EINTR and EAGAIN mean the same to the caller: look again. */
+        (void)syscall(SYS_futex, futex_word(word), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, (uint32_t)seen, NULL, NULL, 0);
+}
+
+/* ------------------------------------------------------------------------------------------------ spans */
+
+bool ledger_has_span(const Actor *a, uint32_t span) {
+        return ledger_span_word(a, span / 64) >> span % 64 & 1;
+}
+
+uint64_t ledger_span_word(const Actor *a, uint32_t word) {
+        if (word >= (a->seg->n_spans + 63) / 64 || !is_reserved(a, span_offset(a, word * 64)))
+                return 0;
+        return load_sc(&a->span_bits[word]);
+}
+
+void ledger_set_span(Actor *a, uint32_t span) {
+        (void)fetch_or_sc(&a->span_bits[span / 64], UINT64_C(1) << span % 64);
+}
+
+void ledger_clear_span(Actor *a, uint32_t span) {
+        if (ledger_has_span(a, span))
+                (void)fetch_and_sc(&a->span_bits[span / 64], ~(UINT64_C(1) << span % 64));
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* How much there is in a segment, for people: sums over the clients' accounts, which no two processes share. */
+
+#include "shm/segment.h"
+
+/* Totals from the accounts: cheap, and a hint. */
+typedef struct Totals {
+        uint32_t clients;               /* entries in use but the daemon's */
+        uint64_t handles;
+        uint64_t scratch_bytes;
+} Totals;
+
+void totals_read(const Segment *seg, Totals *ret);
+
+/* Counts what is there and corrects the daemon's account so that totals_read() is exact: after a daemon died. */
+void totals_recount(Segment *seg);
