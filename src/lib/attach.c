@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Beginning and end of an attachment.
+ *
+ * Whether this client maps the segment is decided before anything is done with it, because it decides what its death
+ * is: a client that maps lives as long as its process, one that does not, as long as its connection. So the segment is
+ * mapped as soon as its descriptor is there, and where that fails (ulimit -v), this attachment is given back, and
+ * another one is made that does not claim to map.
+ */
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/process.h"
+#include "base/random.h"
+#include "lib/call.h"
+#include "lib/client.h"
+#include "lib/deadline.h"
+#include "lib/handshake.h"
+
+#define ATTACH_TIME  (10 * DEADLINE_SECOND)
+#define ATTACH_PAUSE (DEADLINE_SECOND / 100)
+#define ATTACH_FLAGS (MH_ATTACH_NO_SPAWN | MH_ATTACH_NO_MAP)
+
+static void client_free(mh_client *c)
+{
+        if (!c)
+                return;
+        segment_unmap_client(&c->segment, c->ledger);
+        guard_close(&c->socket);
+        guard_close(&c->segment_fd);
+        (void)pthread_mutex_destroy(&c->lookup_lock);
+        (void)pthread_mutex_destroy(&c->call_lock);
+        fork_free(c, sizeof(*c));
+}
+
+static void client_freep(mh_client **c)
+{
+        client_free(*c);
+}
+
+static mh_client *client_new(void)
+{
+        mh_client *c = fork_alloc(sizeof(*c));
+
+        if (!c)
+                return NULL;
+        (void)pthread_mutex_init(&c->lookup_lock, NULL);
+        (void)pthread_mutex_init(&c->call_lock, NULL);
+        c->socket = GUARD_NONE;
+        c->segment_fd = GUARD_NONE;
+        return c;
+}
+
+/* 1 mapped; 0 it cannot be mapped here; -EAGAIN this segment was just left, ask for the next; -errno. */
+static int map_segment(mh_client *c)
+{
+        int r;
+
+        if (c->segment_fd.fd < 0)
+                return -EMFILE;
+        r = segment_load(&c->segment, c->segment_fd.fd);
+        if (r < 0)
+                return r == -ESTALE ? -EAGAIN : r;
+        if (memcmp(c->segment.id, c->segment_id, sizeof(c->segment_id)) != 0)
+                return -EBADMSG;
+        if (segment_map_client(&c->segment, c->id, &c->ledger) < 0)
+                return 0;
+
+        actor_init(&c->actor, &c->segment, c->id, c->ledger);
+        /* The first ones are for those who also write; the daemon uses one of them in our name. */
+        c->actor.hazard = MH_SHM_HAZARD_WORDS - 1;
+        return 1;
+}
+
+/* One attachment, mapped if that was granted. Returns as map_segment() does. */
+static int attach_once(mh_client *c, uint32_t flags, uint64_t deadline)
+{
+        Handshake hello;
+        int r;
+
+        do {
+                r = random_u64(&c->nonce);
+                if (r < 0)
+                        return r;
+        } while (c->nonce == 0);
+
+        r = handshake_hello(c, flags, deadline, &hello);
+        if (r < 0)
+                return r == -ETIMEDOUT ? -ENOTCONN : r;
+
+        c->id = hello.welcome.client;
+        c->seq = c->daemon_seq = hello.welcome.seq;
+        memcpy(c->segment_id, hello.welcome.segment, sizeof(c->segment_id));
+        c->socket = hello.socket;
+        c->segment_fd = hello.segment_fd;
+        if (!(hello.welcome.flags & MH_WIRE_HELLO_MAPS))
+                return 1;
+
+        r = map_segment(c);
+        c->mapped = r > 0;
+        if (r <= 0) {
+                call_detach(c);
+                guard_close(&c->segment_fd);
+        }
+        return r;
+}
+
+static int attach(mh_client *c, uint64_t deadline)
+{
+        uint32_t flags = c->flags & MH_ATTACH_NO_MAP ? 0 : MH_WIRE_HELLO_MAPS;
+
+        for (;;) {
+                int r = attach_once(c, flags, deadline);
+
+                if (r > 0)
+                        return 0;
+                if (r == 0)
+                        flags = 0;
+                else if (r != -EAGAIN)
+                        return r;
+                else if (deadline_now() >= deadline)
+                        return -ENOTCONN;
+                else
+                        deadline_sleep(MIN(deadline_in(ATTACH_PAUSE), deadline));
+        }
+}
+
+int mh_attach(mh_client **ret, const char *path, uint64_t flags)
+{
+        BORDER;
+        _cleanup_(client_freep) mh_client *c = NULL;
+        int r;
+
+        if (!ret || (flags & ~ATTACH_FLAGS))
+                return -EINVAL;
+        c = client_new();
+        if (!c)
+                return -errno;
+        r = path_resolve(path, c->path, &c->path_is_default);
+        if (r < 0)
+                return r;
+        c->flags = flags;
+        /* 0 if there is no /proc: then the daemon finds out for itself, or cannot either. */
+        (void)process_start_time(getpid(), &c->start_time);
+
+        r = attach(c, deadline_in(ATTACH_TIME));
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(c);
+        return 0;
+}
+
+/*
+ * In the child of a fork() nothing is mapped at the addresses of the segment but what the child put there, and a lock
+ * may be held by a thread that is not there: neither is touched.
+ */
+static void free_in_child(mh_client *c)
+{
+        guard_close(&c->socket);
+        guard_close(&c->segment_fd);
+        fork_free(c, sizeof(*c));
+}
+
+mh_client *mh_detach(mh_client *c)
+{
+        BORDER;
+
+        if (!c)
+                return NULL;
+        if (fork_crossed(c)) {
+                free_in_child(c);
+                return NULL;
+        }
+
+        /* First, so that "detached" means that nobody there can write to the segment any more. */
+        segment_unmap_client(&c->segment, c->ledger);
+        c->ledger = NULL;
+        call_detach(c);
+        client_free(c);
+        return NULL;
+}
+
+int mh_client_id(mh_client *c)
+{
+        BORDER;
+        int r = client_check(c);
+
+        return r < 0 ? r : (int)c->id;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * What an mh_client is, and the border that each public call crosses.
+ *
+ * A client is an attachment (what the daemon knows of it, the mapped segment), a connection, which may have to be made
+ * anew at any time, and the state of the conversation on it. All of it is private memory; nothing in it is needed to
+ * clean up after us.
+ *
+ * Two locks, both only between threads of this process. `call_lock` is held through a whole request, which can take as
+ * long as the daemon is away. `lookup_lock` is held for a few loads, so that a pointer can be asked for meanwhile.
+ * Neither is ever taken in the child of a fork(), where its holder may not exist.
+ */
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "lib/fork.h"
+#include "lib/guard.h"
+#include "lib/path.h"
+#include "monohandle.h"
+#include "proto/wire.h"
+#include "shm/actor.h"
+
+/* Any request but Hello and Resume. */
+typedef union CallRequest {
+        struct mh_wire_header header;
+        struct mh_wire_detach detach;
+        struct mh_wire_new new;
+        struct mh_wire_open open;
+        struct mh_wire_close close;
+        struct mh_wire_scratch scratch;
+        struct mh_wire_scratch_free scratch_free;
+        struct mh_wire_give give;
+} CallRequest;
+
+struct mh_client {
+        /* set by mh_attach(), then constant */
+        char path[PATH_SOCKET_MAX];
+        bool path_is_default;
+        uint64_t flags; /* MH_ATTACH_* */
+        uint32_t id;
+        uint64_t start_time;
+        uint64_t nonce;
+        uint8_t segment_id[16];
+        Guard segment_fd;
+        bool mapped;
+        void *ledger;
+
+        pthread_mutex_t lookup_lock;
+        Segment segment;
+        Actor actor; /* only looks: the daemon writes this client's ledger */
+
+        pthread_mutex_t call_lock;
+        Guard socket;
+        uint64_t seq;        /* of the last request whose outcome we know */
+        uint64_t daemon_seq; /* of the last that took effect, as the last Welcome said */
+        bool gone;           /* the segment is not there any more; no call can succeed */
+        bool gone_told;
+
+        /* a request whose outcome we did not wait for; see call.c */
+        bool unsettled;
+        bool unsettled_must;
+        CallRequest unsettled_request;
+};
+
+/* ------------------------------------------------------------------------------------------------ the border */
+
+/*
+ * The first line of every public function: `BORDER;`. The program's errno stays what it was, and no call that waits in
+ * here is a point where a thread can be cancelled, which would leave a lock locked.
+ */
+typedef struct Border {
+        int saved_errno;
+        int cancel_state;
+} Border;
+
+static inline Border border_enter(void)
+{
+        Border b = { .saved_errno = errno };
+
+        (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &b.cancel_state);
+        return b;
+}
+
+static inline void border_leave(const Border *b)
+{
+        (void)pthread_setcancelstate(b->cancel_state, NULL);
+        errno = b->saved_errno;
+}
+
+#define BORDER _cleanup_(border_leave) _unused_ const Border border = border_enter()
+
+/* Comes next: may this process use this client at all? */
+static inline int client_check(const mh_client *c)
+{
+        if (!c)
+                return -EINVAL;
+        return fork_crossed(c) ? -ECHILD : 0;
+}
+
+static inline void mutex_unlock(pthread_mutex_t **m)
+{
+        if (*m)
+                (void)pthread_mutex_unlock(*m);
+}
+
+#define _cleanup_unlock_ _cleanup_(mutex_unlock)
