@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "base/process.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+/* How often a process whose threads come and go is listed anew before we say -EAGAIN. */
+#define LISTINGS_MAX 8
+
+#define PATH_SIZE 64
+
+/* A /proc of another pid namespace has other processes behind our numbers. */
+static int check_proc(void)
+{
+        char link[32];
+        ssize_t n;
+
+        n = readlink("/proc/self", link, sizeof(link) - 1);
+        if (n < 0)
+                return -EOPNOTSUPP;
+        link[n] = 0;
+        return strtol(link, NULL, 10) == (long)getpid() ? 0 : -EOPNOTSUPP;
+}
+
+/* A process that /proc does not show: gone, or hidden from us by hidepid? */
+static int why_not_shown(pid_t pid)
+{
+        return kill(pid, 0) < 0 && errno == ESRCH ? -ESRCH : -EACCES;
+}
+
+/* Reads a small file of a process whole, as a string. */
+static int read_proc(pid_t pid, const char *name, char *buffer, size_t size)
+{
+        _cleanup_close_ int fd = -1;
+        char path[PATH_SIZE];
+        size_t used = 0;
+        int r;
+
+        if (pid <= 0)
+                return -ESRCH;
+        r = check_proc();
+        if (r < 0)
+                return r;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        if (fd < 0)
+                return errno == ENOENT ? why_not_shown(pid) : -errno;
+
+        while (used < size - 1) {
+                ssize_t n = read(fd, buffer + used, size - 1 - used);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno; /* ESRCH if it ended after the open */
+                if (n == 0)
+                        break;
+                used += (size_t)n;
+        }
+        buffer[used] = 0;
+        return 0;
+}
+
+int process_start_time(pid_t pid, uint64_t *ret)
+{
+        char stat[2048];
+        uint64_t value;
+        char *p;
+        int r;
+
+        assert(ret);
+
+        r = read_proc(pid, "stat", stat, sizeof(stat));
+        if (r < 0)
+                return r;
+
+        /* "pid (comm) state ppid ...": comm may hold blanks and parentheses, what follows it holds none. */
+        p = strrchr(stat, ')');
+        if (!p)
+                return -EBADMSG;
+        p++;
+        /* Field 3 follows the first blank from here, field 22 the twentieth. */
+        for (unsigned i = 0; i < 20; i++) {
+                p = strchr(p, ' ');
+                if (!p)
+                        return -EBADMSG;
+                p++;
+        }
+        if (sscanf(p, "%" SCNu64, &value) != 1)
+                return -EBADMSG;
+        *ret = value;
+        return 0;
+}
+
+int process_pidfd(pid_t pid)
+{
+        int fd;
+
+        if (pid <= 0)
+                return -ESRCH;
+        fd = (int)syscall(SYS_pidfd_open, pid, 0);
+        if (fd >= 0)
+                return fd;
+        /* The number of a thread that is not the first of its process: EINVAL, in newer kernels ENOENT. */
+        return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno;
+}
+
+int process_pidfd_started(pid_t pid, uint64_t start_time)
+{
+        _cleanup_close_ int fd = -1;
+        uint64_t now;
+        int r;
+
+        /* In this order: once the descriptor is there, the number cannot pass to somebody else unnoticed. */
+        fd = process_pidfd(pid);
+        if (fd < 0)
+                return TAKE_FD(fd);
+        r = process_start_time(pid, &now);
+        if (r < 0)
+                return r;
+        if (now != start_time)
+                return -ESRCH;
+        /* The start time could still be that of a successor, had ours died in between. */
+        r = process_pidfd_dead(fd);
+        if (r != 0)
+                return r < 0 ? r : -ESRCH;
+        return TAKE_FD(fd);
+}
+
+int process_pidfd_dead(int pidfd)
+{
+        struct pollfd p = { .fd = pidfd, .events = POLLIN };
+        int r;
+
+        do
+                r = poll(&p, 1, 0);
+        while (r < 0 && errno == EINTR);
+        if (r < 0)
+                return -errno;
+        if (r > 0 && p.revents & POLLNVAL)
+                return -EBADF;
+        return r > 0;
+}
+
+int process_comm(pid_t pid, char ret[static PROCESS_COMM_MAX])
+{
+        char comm[PROCESS_COMM_MAX];
+        size_t n;
+        int r;
+
+        r = read_proc(pid, "comm", comm, sizeof(comm));
+        if (r < 0)
+                return r;
+        n = strlen(comm);
+        if (n > 0 && comm[n - 1] == '\n')
+                comm[--n] = 0;
+        for (size_t i = 0; i < n; i++)
+                if ((unsigned char)comm[i] < 0x20 || (unsigned char)comm[i] >= 0x7f)
+                        comm[i] = '?';
+        memcpy(ret, comm, n + 1);
+        return 0;
+}
+
+/* Does the memory map of one thread show the file? 1 or 0; -ENODATA if the thread has none to the end: it has ended. */
+static int thread_maps_file(pid_t pid, const char *tid, dev_t dev, ino_t ino)
+{
+        _cleanup_fclose_ FILE *f = NULL;
+        _cleanup_free_ char *line = NULL;
+        char path[PATH_SIZE];
+        bool any = false;
+        size_t size = 0;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/task/%.16s/maps", (int)pid, tid);
+        f = fopen(path, "re");
+        if (!f)
+                return errno == ENOENT || errno == ESRCH ? -ENODATA : -errno;
+
+        for (;;) {
+                unsigned line_major, line_minor;
+                uint64_t line_ino;
+
+                errno = 0;
+                if (getline(&line, &size, f) < 0)
+                        break;
+                any = true;
+                if (sscanf(line, "%*s %*s %*s %x:%x %" SCNu64, &line_major, &line_minor, &line_ino) != 3)
+                        return -EBADMSG;
+                if (line_major == major(dev) && line_minor == minor(dev) && line_ino == ino)
+                        return 1;
+        }
+        /* ESRCH: the thread ended while we read, and what it had beyond this point we do not know. */
+        if (ferror(f))
+                return errno == ESRCH ? -ENODATA : errno > 0 ? -errno : -EIO;
+        return any ? 0 : -ENODATA;
+}
+
+/* The threads of a process share one memory map, so the first that has one at all answers for all. The leader's is
+ * empty once it ended by itself, though the others live on. -ENODATA if none was found that has one. */
+static int process_maps_file_once(pid_t pid, dev_t dev, ino_t ino)
+{
+        _cleanup_closedir_ DIR *d = NULL;
+        char path[PATH_SIZE];
+        struct dirent *de;
+        int r;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+        d = opendir(path);
+        if (!d)
+                return errno == ENOENT ? why_not_shown(pid) : -errno;
+
+        for (;;) {
+                errno = 0;
+                de = readdir(d);
+                if (!de)
+                        return errno > 0 && errno != ENOENT && errno != ESRCH ? -errno : -ENODATA;
+                if (de->d_name[0] == '.')
+                        continue;
+                r = thread_maps_file(pid, de->d_name, dev, ino);
+                if (r != -ENODATA)
+                        return r;
+        }
+}
+
+int process_maps_file(pid_t pid, dev_t dev, ino_t ino)
+{
+        _cleanup_close_ int pidfd = -1;
+        int r;
+
+        if (pid <= 0)
+                return -ESRCH;
+        r = check_proc();
+        if (r < 0)
+                return r;
+        pidfd = process_pidfd(pid);
+        if (pidfd < 0)
+                return TAKE_FD(pidfd);
+
+        /* No thread with memory found: either the process has ended, or a thread that we saw has ended since, and one
+         * that we did not see, because it began later, goes on. */
+        for (unsigned i = 0; i < LISTINGS_MAX; i++) {
+                r = process_maps_file_once(pid, dev, ino);
+                if (r != -ENODATA && r != -ESRCH)
+                        return r;
+                r = process_pidfd_dead(pidfd);
+                if (r != 0)
+                        return r < 0 ? r : 0;
+        }
+        return -EAGAIN;
+}
+
+int process_boot_id(uint8_t ret[static 16])
+{
+        _cleanup_fclose_ FILE *f = NULL;
+        uint8_t id[16];
+        unsigned n = 0;
+        int high = -1;
+
+        f = fopen("/proc/sys/kernel/random/boot_id", "re");
+        if (!f)
+                return -errno;
+        for (int c; n < sizeof(id) && (c = getc(f)) != EOF;) {
+                int digit;
+
+                if (c == '-')
+                        continue;
+                if (c >= '0' && c <= '9')
+                        digit = c - '0';
+                else if (c >= 'a' && c <= 'f')
+                        digit = c - 'a' + 10;
+                else
+                        return -EBADMSG;
+                if (high < 0) {
+                        high = digit;
+                        continue;
+                }
+                id[n++] = (uint8_t)(high << 4 | digit);
+                high = -1;
+        }
+        if (n < sizeof(id))
+                return -EBADMSG;
+        memcpy(ret, id, sizeof(id));
+        return 0;
+}

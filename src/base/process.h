@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* Other processes: who one is, and whether it still has what it had.
+ *
+ * A pid alone names nobody: numbers come round. A process is named by its pid and its start time, and held by a
+ * pidfd, which stays that process's for ever. Every answer here that could make somebody take a process for dead is
+ * given only when it is sure:
+ *
+ *   -ESRCH        there is no such process (any more)
+ *   -EACCES       it is there, but we may not look
+ *   -EOPNOTSUPP   /proc is not that of our pid namespace, or is not there: nothing can be said about anybody
+ *   -EAGAIN       it is changing too fast; ask again
+ *
+ * A pid may come from somebody who is not trusted: 0 and negative ones are nobody, -ESRCH. */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PROCESS_COMM_MAX 64
+
+/* When it started, in clock ticks since boot. */
+int process_start_time(pid_t pid, uint64_t *ret);
+
+/* A descriptor (CLOEXEC) that polls readable once the whole process, all its threads, has ended. */
+int process_pidfd(pid_t pid);
+
+/* The same, but -ESRCH if that process did not start at `start_time`: then it is another one with that number. */
+int process_pidfd_started(pid_t pid, uint64_t start_time);
+
+/* 1 if the whole process has ended, 0 if not. */
+int process_pidfd_dead(int pidfd);
+
+/* Its name for people; bytes that would upset a terminal are '?'. */
+int process_comm(pid_t pid, char ret[static PROCESS_COMM_MAX]);
+
+/* 1 if the file (st_dev and st_ino) is mapped there, 0 if it certainly is not, or the process has ended. */
+int process_maps_file(pid_t pid, dev_t dev, ino_t ino);
+
+/* Tells this boot of the machine from others. */
+int process_boot_id(uint8_t ret[static 16]);
