@@ -5,7 +5,7 @@
  * Diagnostics: to the journal as records with named fields, or to stderr as lines.
  *
  *     log_message(LOG_WARNING, MESSAGE_CLIENT_LOST,
- *                 LOG_FIELDS(LOG_CLIENT(id), LOG_PID(pid), LOG_COMM(comm)),
+ *                 LOG_FIELDS(FIELD_CLIENT(id), FIELD_PID(pid), FIELD_COMM(comm)),
  *                 "client %u (pid %d, %s) closed its connection and lives", id, pid, comm);
  *     log_note(LOG_DEBUG, "no record beside the socket");
  *
@@ -41,28 +41,28 @@ typedef struct LogField {
         int64_t number;
 } LogField;
 
-#define LOG_TEXT(n, t)   ((LogField){ .name = (n), .text = (t) ?: "" })
-#define LOG_NUMBER(n, v) ((LogField){ .name = (n), .number = (int64_t)(v) })
+#define FIELD_TEXT(n, t)   ((LogField){ .name = (n), .text = (t) ?: "" })
+#define FIELD_NUMBER(n, v) ((LogField){ .name = (n), .number = (int64_t)(v) })
 
 /* The fields of the project, one name each (see messages.h for who has which). */
-#define LOG_SOCKET(path)   LOG_TEXT("MONO_HANDLE_SOCKET", path)
-#define LOG_SEGMENT(name)  LOG_TEXT("MONO_HANDLE_SEGMENT", name)
-#define LOG_CLIENT(id)     LOG_NUMBER("MONO_HANDLE_CLIENT", id)
-#define LOG_PID(pid)       LOG_NUMBER("MONO_HANDLE_PID", pid)
-#define LOG_UID(uid)       LOG_NUMBER("MONO_HANDLE_UID", uid)
-#define LOG_COMM(comm)     LOG_TEXT("MONO_HANDLE_COMM", comm)
-#define LOG_CLIENTS(n)     LOG_NUMBER("MONO_HANDLE_CLIENTS", n)
-#define LOG_DEAD(n)        LOG_NUMBER("MONO_HANDLE_DEAD", n)
-#define LOG_HANDLES(n)     LOG_NUMBER("MONO_HANDLE_HANDLES", n)
-#define LOG_BYTES(n)       LOG_NUMBER("MONO_HANDLE_BYTES", n)
-#define LOG_LIMIT(option)  LOG_TEXT("MONO_HANDLE_LIMIT", option)
-#define LOG_VALUE(n)       LOG_NUMBER("MONO_HANDLE_VALUE", n)
-#define LOG_RESOURCE(what) LOG_TEXT("MONO_HANDLE_RESOURCE", what)
-#define LOG_REASON(text)   LOG_TEXT("MONO_HANDLE_REASON", text)
-#define LOG_VERSION(n)     LOG_NUMBER("MONO_HANDLE_VERSION", n)
-#define LOG_REQUEST(name)  LOG_TEXT("MONO_HANDLE_REQUEST", name)
-#define LOG_HANDLE(text)   LOG_TEXT("MONO_HANDLE_HANDLE", text)
-#define LOG_ERRNO(error)   LOG_NUMBER("ERRNO", (error) < 0 ? -(error) : (error))
+#define FIELD_SOCKET(path)   FIELD_TEXT("MONO_HANDLE_SOCKET", path)
+#define FIELD_SEGMENT(name)  FIELD_TEXT("MONO_HANDLE_SEGMENT", name)
+#define FIELD_CLIENT(id)     FIELD_NUMBER("MONO_HANDLE_CLIENT", id)
+#define FIELD_PID(pid)       FIELD_NUMBER("MONO_HANDLE_PID", pid)
+#define FIELD_UID(uid)       FIELD_NUMBER("MONO_HANDLE_UID", uid)
+#define FIELD_COMM(comm)     FIELD_TEXT("MONO_HANDLE_COMM", comm)
+#define FIELD_CLIENTS(n)     FIELD_NUMBER("MONO_HANDLE_CLIENTS", n)
+#define FIELD_DEAD(n)        FIELD_NUMBER("MONO_HANDLE_DEAD", n)
+#define FIELD_HANDLES(n)     FIELD_NUMBER("MONO_HANDLE_HANDLES", n)
+#define FIELD_BYTES(n)       FIELD_NUMBER("MONO_HANDLE_BYTES", n)
+#define FIELD_LIMIT(option)  FIELD_TEXT("MONO_HANDLE_LIMIT", option)
+#define FIELD_VALUE(n)       FIELD_NUMBER("MONO_HANDLE_VALUE", n)
+#define FIELD_RESOURCE(what) FIELD_TEXT("MONO_HANDLE_RESOURCE", what)
+#define FIELD_REASON(text)   FIELD_TEXT("MONO_HANDLE_REASON", text)
+#define FIELD_VERSION(n)     FIELD_NUMBER("MONO_HANDLE_VERSION", n)
+#define FIELD_REQUEST(name)  FIELD_TEXT("MONO_HANDLE_REQUEST", name)
+#define FIELD_HANDLE(text)   FIELD_TEXT("MONO_HANDLE_HANDLE", text)
+#define FIELD_ERRNO(error)   FIELD_NUMBER("ERRNO", (error) < 0 ? -(error) : (error))
 
 /* A list of them that ends by itself. At most LOG_FIELDS_MAX. */
 #define LOG_FIELDS_MAX  12
