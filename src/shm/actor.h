@@ -9,6 +9,9 @@
 
 #include "shm/segment.h"
 
+/* Empty spans that a client keeps, because giving one back and claiming it again costs more than 50 microseconds. */
+#define ACTOR_SPARE_SPANS 4U
+
 /* Where small blocks of one size class come from next. */
 typedef struct ActorClass {
         uint32_t span;                  /* plus one; 0: none */
@@ -27,6 +30,7 @@ typedef struct Actor {
 
         uint32_t chunk;                 /* hint: the chunk to look for a free slot first */
         uint32_t span_cursor;           /* hint: where the look at this client's own spans goes on */
+        uint32_t spare[ACTOR_SPARE_SPANS]; /* spans of its own that were empty when they were put here, plus one; 0: none */
         ActorClass classes[MH_SHM_CLASSES];
 } Actor;
 

@@ -25,8 +25,14 @@ int client_find(Segment *seg, uint32_t pid, uint64_t start_time, uint64_t nonce,
 /* One of enum mh_shm_client_state, whatever the word holds. `id` may be any number: out of range is FREE. */
 unsigned client_state(const Segment *seg, uint32_t id);
 
-/* ATTACHED to DEAD: from now on reap_step() may work on it. */
+/* Ids from 1 to below this may be in use. */
+uint32_t client_end(const Segment *seg);
+
+/* ATTACHED (or ATTACHING, whose attach nobody finishes) to DEAD: from now on reap_step() may work on it. */
 void client_kill(Segment *seg, uint32_t id);
+
+/* DEAD to FREE: the last step of reaping. */
+void client_free(Segment *seg, uint32_t id);
 
 /* A copy of the entry with bounded strings. `id` below n_clients and not FREE. */
 void client_info(const Segment *seg, uint32_t id, ClientInfo *ret);

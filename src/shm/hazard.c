@@ -24,14 +24,16 @@ bool hazard_barrier(const Segment *seg) {
         return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) == 0;
 }
 
-bool hazard_seen(const Segment *seg, uint32_t span) {
-        uint32_t hwm = load_acquire(&seg->shared->client_hwm); /* pairs with the release in client_attach() */
+bool hazard_seen(const Actor *a, uint32_t span) {
+        const Segment *seg = a->seg;
+        uint32_t hwm = load_acquire(&seg->shared->client_hwm); /* pairs with the raise in client_attach() */
 
         if (hwm > seg->n_clients)
                 hwm = seg->n_clients;
         for (uint32_t id = 0; id < hwm; id++)
                 for (unsigned i = 0; i < MH_SHM_HAZARD_WORDS; i++)
-                        if (load_acquire(&seg->hazards[id].span[i]) == (uint64_t)span + 1)
+                        if (load_acquire(&seg->hazards[id].span[i]) == (uint64_t)span + 1 &&
+                            (id != a->id || i != a->hazard))
                                 return true;
         return false;
 }

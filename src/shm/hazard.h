@@ -34,5 +34,5 @@ void hazard_clear(Actor *a);
 /* For who made something unusable: false if announcements cannot be looked for, and nothing may be given back. */
 bool hazard_barrier(const Segment *seg);
 
-/* After hazard_barrier(): does anybody look at this span? */
-bool hazard_seen(const Segment *seg, uint32_t span);
+/* After hazard_barrier(): does anybody else look at this span? */
+bool hazard_seen(const Actor *a, uint32_t span);

@@ -3,7 +3,7 @@
 
 /*
  * Reclaiming what a dead client held, in slices. Every step can be repeated: a daemon that dies while reaping is
- * followed by one that reaps again from the start. And giving memory of empty chunks back.
+ * followed by one that reaps again from the start.
  */
 
 #include "shm/actor.h"
@@ -21,20 +21,11 @@ typedef struct Reap {
         ReapStats stats;
 } Reap;
 
-/* The client's state is DEAD. */
-void reap_init(Reap *r, Segment *seg, uint32_t id);
+/* The client's state is DEAD. -ENOSPC: not now, try again later. */
+int reap_init(Reap *r, Segment *seg, uint32_t id);
 
 /*
  * Goes on for about `units` of work (one handle is one unit; a span to give back counts for more): 2,000 are well below a
  * millisecond. Returns 1 if there is more to do, 0 when the entry is FREE again.
  */
 int reap_step(Reap *r, unsigned units);
-
-/* What a former daemon was doing in its own name (client 0). At adoption, before anything else. */
-void reap_daemon(Segment *seg);
-
-/*
- * Gives back memory of chunks without handles, but for `keep` of them. `*cursor` (start at 0) says where to go on. Returns 1
- * if there is more to look at, 0 when once through. Needs the daemon's whole mapping.
- */
-int reap_trim(Segment *seg, uint32_t *cursor, unsigned keep, unsigned units);

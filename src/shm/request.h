@@ -26,5 +26,6 @@ int request_run(Actor *a, const Request *request, struct mh_shm_outcome *ret);
 /* The sequence number of the last request that took effect; 0: none. */
 uint64_t request_last(const Actor *a);
 
-/* At adoption: finishes or takes back what the former daemon was doing for this client. */
+/* At adoption, for each client whose ledger the daemon writes: finishes or takes back what the former daemon was doing for it,
+ * and makes its free blocks findable for the new actor. */
 void request_recover(Actor *a);

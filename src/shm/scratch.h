@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Scratch memory: blocks that belong to a client, or to a handle. See scratch.c (blocks), span.c (64 KiB spans) and
- * large.c (blocks of whole spans).
+ * Scratch memory: blocks that belong to a client, or to a handle. See scratch.c, block.c (owner words) and
+ * span.c (64 KiB spans).
  */
 
 #include "shm/actor.h"
@@ -19,6 +19,15 @@ int scratch_give(Actor *a, uint64_t scratch, uint64_t handle);
 
 /* Where a living block is and how large. Outputs may be NULL. -EINVAL, -ESTALE. */
 int scratch_lookup(Actor *a, uint64_t scratch, void **ret_data, uint64_t *ret_size);
+
+/* The owner word of a living block. -EINVAL, -ESTALE. */
+int scratch_owner(Actor *a, uint64_t scratch, uint64_t *ret_owner);
+
+/* Bytes in this span, which this client's ledger names, that are this client's. */
+uint64_t scratch_owned_in(Actor *a, uint32_t span);
+
+/* For recovery: finishes or takes back claims that this client, whose actor is lost, was making. Repeatable. */
+void scratch_tidy(Actor *a);
 
 /* For the end of a handle: frees the blocks that it owns, then empties its references. Repeatable. */
 void scratch_drop_refs(Actor *a, uint32_t slot);

@@ -16,11 +16,15 @@ int slot_new(Actor *a, unsigned type, uint64_t *ret_handle);
 /* *ret_type may be NULL. -EINVAL, -ESTALE, -EDQUOT, -EOVERFLOW, -ENOSPC. */
 int slot_open(Actor *a, uint64_t handle, unsigned *ret_type);
 
-/* *ret_flags may be NULL. -EINVAL, -ESTALE, -EBADF alive but not held by this client. */
+/* *ret_flags may be NULL. -EINVAL, -ESTALE, -EBADF alive but not held by this client; -EAGAIN others keep it busy without
+ * end, and nothing has happened. */
 int slot_close(Actor *a, uint64_t handle, unsigned *ret_flags);
 
 /* 0 if this client holds the handle, else -EINVAL, -ESTALE or -EBADF. *ret_slot may be NULL. */
 int slot_held(Actor *a, uint64_t handle, struct mh_shm_slot **ret_slot);
+
+/* Is it alive, whoever holds it? Touches nothing. *ret_type may be NULL. */
+bool slot_is_alive(const Actor *a, uint64_t handle, unsigned *ret_type);
 
 /* The two halves of slot_new(), for caches: a reserved slot is this client's alone, and its ledger says so. */
 int slot_reserve(Actor *a, uint32_t *ret_slot);
@@ -28,7 +32,8 @@ void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle);
 void slot_unreserve(Actor *a, uint32_t slot);
 
 /*
- * For reaping and recovery: gives up whatever this client's ledger says about slot `s`, in whatever state a death left
- * it, and clears the ledger word last. Repeatable. Only where nobody else acts for that client.
+ * For reaping and recovery: gives up whatever this client's ledger says about the slot, in whatever state a death left
+ * it, and clears the ledger word, which has memory, last. Repeatable. Only where nobody else acts for that client. Says whether the
+ * handle was destroyed; -EAGAIN: others kept it busy, and nothing is lost by doing it again later.
  */
-void slot_abandon(Actor *a, uint32_t slot);
+int slot_abandon(Actor *a, uint32_t slot);

@@ -1,0 +1,623 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Taking scratch memory, giving it to handles, and freeing it.
+ *
+ * Small blocks come from spans of one size class that belong to one client (to one thread of it). Only that thread turns
+ * the owner word of a free block there into its own, so taking a block needs no locked instruction: a load and a release
+ * store do. That rests on two things: everybody else changes only words that are not free, and a span is
+ * taken from its client only when the client is really dead.
+ *
+ * Which blocks are free is told by the owner words alone. To find one quickly there are hints: each span has one bit per group
+ * of 64 blocks, which whoever frees a block sets; the owner takes a bit, looks at the 64 words, and keeps what it
+ * found in private memory.
+ *
+ * Giving makes a handle the owner, and takes two words that must agree: the handle's reference entry, and the block's owner
+ * word. The entry comes first and goes last; it counts only while the owner word names it.
+ */
+
+#include <assert.h>
+#include <errno.h>
+
+#include "base/atomics.h"
+#include "shm/block.h"
+#include "shm/hazard.h"
+#include "shm/ledger.h"
+#include "shm/scratch.h"
+#include "shm/slot.h"
+#include "shm/span.h"
+#include "shm/words.h"
+
+/* How many of its own spans a client looks at before it claims a new one, and how many words of span bits it reads for that. */
+#define OWN_SPANS_LOOKED_AT 32U
+#define OWN_WORDS_LOOKED_AT 256U
+
+#define SCRATCH_MAX (UINT64_C(1) << 40)
+
+/* ------------------------------------------------------------------------------------------------ accounts */
+
+static void account_alloc(Actor *a, uint64_t size) {
+        (void)fetch_add_relaxed(&a->account->alloc_bytes, size);
+        (void)fetch_add_relaxed(&a->account->owned_bytes, size);
+}
+
+static void account_free(Actor *a, uint64_t size, bool own) {
+        (void)fetch_add_relaxed(&a->account->free_bytes, size);
+        if (own)
+                (void)fetch_sub_relaxed(&a->account->owned_bytes, size);
+}
+
+uint64_t scratch_owned_in(Actor *a, uint32_t span) {
+        struct mh_shm_span *entry = span_entry(a->seg, span);
+        uint64_t word, owner, sum = 0;
+        uint32_t n;
+
+        if (!entry)
+                return 0;
+        word = load_sc(&entry->word);
+        if (span_state(word) == MH_SHM_SPAN_LARGE) {
+                Block b;
+
+                if (block_find(a, (uint64_t)span * MH_SHM_SPAN_SIZE, &b) < 0)
+                        return 0;
+                owner = load_sc(b.owner);
+                block_done(a);
+                return owner_kind(owner) == MH_SHM_OWNER_CLIENT && owner_who(owner) == a->id ? b.size : 0;
+        }
+        if (span_state(word) != MH_SHM_SPAN_SMALL || span_client(word) != a->id || span_arg(word) >= MH_SHM_CLASSES)
+                return 0;
+        n = class_blocks(span_arg(word));
+        for (uint32_t i = 0; i < n; i++)
+                if (owner_kind(load_sc(&span_owners(a->seg, span)[i])) == MH_SHM_OWNER_CLIENT)
+                        sum += class_size(span_arg(word));
+        return sum;
+}
+
+/* What this client owns now: others may have freed some of it, which its account cannot know. */
+static uint64_t count_owned(Actor *a) {
+        Segment *seg = a->seg;
+        uint64_t sum = 0;
+
+        for (uint32_t w = 0; w < (seg->n_spans + 63) / 64; w++)
+                for (uint64_t bits = ledger_span_word(a, w); bits; bits &= bits - 1)
+                        sum += scratch_owned_in(a, w * 64 + (unsigned)__builtin_ctzll(bits));
+        return sum;
+}
+
+static int check_quota(Actor *a, uint64_t size) {
+        uint64_t limit = load_relaxed(&a->seg->shared->limit_client_scratch), owned;
+
+        if (size > limit)
+                return -EDQUOT;
+        if (load_relaxed(&a->account->owned_bytes) <= limit - size)
+                return 0;
+        owned = count_owned(a);
+        store_relaxed(&a->account->owned_bytes, owned);
+        return owned <= limit - size ? 0 : -EDQUOT;
+}
+
+/* ------------------------------------------------------------------------------------------------ small blocks */
+
+/* A hint bit for each group of 64 blocks. */
+static uint64_t all_groups(unsigned class) {
+        uint32_t groups = (class_blocks(class) + 63) / 64;
+
+        return groups == 64 ? UINT64_MAX : (UINT64_C(1) << groups) - 1;
+}
+
+/* Takes a hint bit of the class's span and looks at the group. False: no more hints there. */
+static bool refill_from_span(Actor *a, unsigned class) {
+        ActorClass *k = &a->classes[class];
+        struct mh_shm_span *entry;
+        const uint64_t *owners;
+        uint32_t n = class_blocks(class), first;
+        uint64_t hints;
+
+        if (!k->span)
+                return false;
+        entry = &a->seg->spans[k->span - 1];
+        owners = span_owners(a->seg, k->span - 1);
+        while ((hints = load_relaxed(&entry->hints) & all_groups(class))) {
+                k->group = (unsigned)__builtin_ctzll(hints);
+                /* Taken before the look: who frees a block after we looked at it sets the bit again. */
+                (void)fetch_and_sc(&entry->hints, ~(UINT64_C(1) << k->group));
+                first = k->group * 64;
+                for (uint32_t i = 0; i < 64 && first + i < n; i++)
+                        if (owner_kind(load_sc(&owners[first + i])) == MH_SHM_OWNER_FREE)
+                                k->candidates |= UINT64_C(1) << i;
+                if (k->candidates)
+                        return true;
+        }
+        return false;
+}
+
+static bool is_own(const Actor *a, uint32_t span, unsigned class) {
+        uint64_t word = load_relaxed(&a->seg->spans[span].word);
+
+        return span_state(word) == MH_SHM_SPAN_SMALL && span_client(word) == a->id && span_arg(word) == class;
+}
+
+/* Another span of this client and class that may have free blocks. The look goes on where the last one ended. */
+static bool find_own_span(Actor *a, unsigned class, uint32_t max_words, uint32_t max_spans) {
+        uint32_t words = (a->seg->n_spans + 63) / 64, looked = 0;
+
+        for (uint32_t i = 0; i < words && i < max_words; i++) {
+                uint32_t w = (a->span_cursor + i) % words;
+
+                for (uint64_t bits = ledger_span_word(a, w); bits; bits &= bits - 1) {
+                        uint32_t span = w * 64 + (unsigned)__builtin_ctzll(bits);
+
+                        if (is_own(a, span, class) && (load_relaxed(&a->seg->spans[span].hints) & all_groups(class))) {
+                                a->span_cursor = w;
+                                a->classes[class].span = span + 1;
+                                return true;
+                        }
+                        if (++looked >= max_spans) {
+                                a->span_cursor = (w + 1) % words;
+                                return false;
+                        }
+                }
+        }
+        a->span_cursor = (a->span_cursor + max_words) % words;
+        return false;
+}
+
+/* Makes a span whose client died this client's. */
+static bool adopt_span(Actor *a, unsigned class) {
+        Segment *seg = a->seg;
+        uint32_t hint = load_relaxed(&seg->shared->orphan[class]);
+        struct mh_shm_span *entry;
+        uint64_t word;
+
+        if (!hint || !cas_sc(&seg->shared->orphan[class], &hint, 0))
+                return false;
+        entry = span_entry(seg, hint - 1);
+        if (!entry || ledger_reserve_span(a, hint - 1) < 0)
+                return false;
+        word = load_sc(&entry->word);
+        if (span_state(word) != MH_SHM_SPAN_ORPHAN || span_arg(word) != class || ledger_has_span(a, hint - 1))
+                return false;
+        ledger_set_span(a, hint - 1);
+        /* The next incarnation, so that a compare-and-swap of somebody who saw it ORPHAN and empty fails: see block.c. */
+        if (!cas_sc(&entry->word, &word,
+                    span_make((span_incarnation(word) + 1) & 0xfffff, MH_SHM_SPAN_SMALL, a->id, class))) {
+                ledger_clear_span(a, hint - 1);
+                return false;
+        }
+        store_sc(&entry->hints, UINT64_MAX);
+        a->classes[class].span = hint;
+        return true;
+}
+
+/* ------------------------------------------------------------------------------------------------ spare spans */
+
+/* Is it still an empty span of this client from which nothing is being taken? Then it is CLAIMED now. */
+static bool reclaim_spare(Actor *a, uint32_t span) {
+        struct mh_shm_span *entry = span_entry(a->seg, span);
+        uint64_t word = entry ? load_sc(&entry->word) : 0;
+        unsigned class = span_arg(word);
+
+        if (span_state(word) != MH_SHM_SPAN_SMALL || span_client(word) != a->id || class >= MH_SHM_CLASSES ||
+            a->classes[class].span == span + 1 || !block_none_used(a->seg, span, class))
+                return false;
+        /* Only we take blocks from it, so empty it stays. */
+        store_sc(&entry->word, span_with(word, MH_SHM_SPAN_CLAIMED, a->id, span));
+        span_raise_floor(a->seg, span, class_blocks(class));
+        entry->kept = 1;
+        return true;
+}
+
+static bool take_spare(Actor *a, uint32_t *ret_span) {
+        for (unsigned i = 0; i < ACTOR_SPARE_SPANS; i++) {
+                uint32_t span = a->spare[i];
+
+                a->spare[i] = 0;
+                if (span && reclaim_spare(a, span - 1)) {
+                        *ret_span = span - 1;
+                        return true;
+                }
+        }
+        return false;
+}
+
+/* False: there are enough of them. */
+static bool keep_spare(Actor *a, uint32_t span) {
+        for (unsigned i = 0; i < ACTOR_SPARE_SPANS; i++)
+                if (a->spare[i] == 0 || a->spare[i] == span + 1) {
+                        a->spare[i] = span + 1;
+                        return true;
+                }
+        return false;
+}
+
+/* When memory is short. Says whether there was any. */
+static bool release_spares(Actor *a) {
+        bool any = false;
+        uint32_t span;
+
+        while (take_spare(a, &span)) {
+                span_release(a, span);
+                any = true;
+        }
+        return any;
+}
+
+/* ------------------------------------------------------------------------------------------------ small blocks, on */
+
+static int claim_span(Actor *a, unsigned class) {
+        Segment *seg = a->seg;
+        struct mh_shm_span *entry;
+        uint32_t span;
+        int r;
+
+        if (!take_spare(a, &span)) {
+                r = span_claim_run(a, 1, &span);
+                if (r < 0)
+                        return r;
+        }
+        r = span_populate(a, span, 1, class_blocks(class));
+        if (r < 0) {
+                span_release(a, span);
+                return r;
+        }
+        entry = &seg->spans[span];
+        entry->countdown = 0;
+        store_relaxed(&entry->hints, all_groups(class));
+        /* CLAIMED is ours alone to leave. Who finds it SMALL finds owner words. */
+        store_sc(&entry->word, span_with(load_relaxed(&entry->word), MH_SHM_SPAN_SMALL, a->id, class));
+        a->classes[class].span = span + 1;
+        return 0;
+}
+
+/* Finds candidates for the class. -ENOSPC. */
+static int refill(Actor *a, unsigned class) {
+        int r;
+
+        a->classes[class].candidates = 0;
+        for (;;) {
+                if (refill_from_span(a, class))
+                        return 0;
+                if (find_own_span(a, class, OWN_WORDS_LOOKED_AT, OWN_SPANS_LOOKED_AT) || adopt_span(a, class))
+                        continue;
+                r = claim_span(a, class);
+                /* Before giving up, all of one's own. */
+                if (r < 0 && !find_own_span(a, class, UINT32_MAX, UINT32_MAX))
+                        return r;
+        }
+}
+
+static int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch) {
+        ActorClass *k = &a->classes[class];
+
+        for (;;) {
+                struct mh_shm_span *entry;
+                uint32_t index, span, tag;
+                uint64_t *owner, word;
+
+                if (!k->candidates) {
+                        int r = refill(a, class);
+                        if (r < 0)
+                                return r;
+                }
+                index = k->group * 64 + (unsigned)__builtin_ctzll(k->candidates);
+                k->candidates &= k->candidates - 1;
+                span = k->span - 1;
+                entry = &a->seg->spans[span];
+                owner = &span_owners(a->seg, span)[index];
+                word = load_acquire(owner); /* pairs with the free that made it free */
+                if (owner_kind(word) != MH_SHM_OWNER_FREE)
+                        continue;
+                tag = word ? owner_tag(word) : span_first_tag(entry);
+                *ret_scratch = scratch_make(tag, (uint64_t)span * MH_SHM_SPAN_SIZE + (uint64_t)index * class_size(class));
+                if (a->intent)
+                        store_sc(&a->intent->target, *ret_scratch);
+                /* Release, and no compare-and-swap: nobody else changes a free word of our span. Pairs with every look at it. */
+                store_release(owner, owner_make(tag, MH_SHM_OWNER_CLIENT, 0, a->id));
+                return 0;
+        }
+}
+
+/* ------------------------------------------------------------------------------------------------ large blocks */
+
+/* The other spans of a block that exists say so; the ledger needs to name only the head from here on. */
+static void join_run(Actor *a, uint32_t head, uint32_t n) {
+        for (uint32_t i = head + 1; i < head + n; i++) {
+                uint64_t word = load_relaxed(&a->seg->spans[i].word);
+
+                if (span_state(word) == MH_SHM_SPAN_CLAIMED && span_client(word) == a->id && span_arg(word) == head)
+                        store_sc(&a->seg->spans[i].word, span_with(word, MH_SHM_SPAN_CONT, 0, head));
+                ledger_clear_span(a, i);
+        }
+}
+
+/* All spans are claimed and have memory: makes one block of them. See reap.c for what is done if it ends in between. */
+static void publish_large(Actor *a, uint32_t head, uint32_t n, uint64_t size, uint32_t tag) {
+        struct mh_shm_span *entry = &a->seg->spans[head];
+
+        store_relaxed(&entry->run, n);
+        store_relaxed(&entry->size, size);
+        store_sc(span_owners(a->seg, head), owner_make(tag, MH_SHM_OWNER_CLIENT, 0, a->id));
+        /* LARGE is when it exists: the owner word and the length were there before. */
+        store_sc(&entry->word, span_with(load_relaxed(&entry->word), MH_SHM_SPAN_LARGE, a->id, 0));
+        join_run(a, head, n);
+}
+
+static int claim_large(Actor *a, uint32_t n, uint32_t *ret_head) {
+        uint32_t head;
+        int r;
+
+        r = span_claim_run(a, n, &head);
+        if (r < 0)
+                return r;
+        r = span_populate(a, head, n, 1);
+        if (r < 0) {
+                if (n > 1)
+                        span_release_run(a, head + 1, n - 1);
+                span_release(a, head);
+                return r;
+        }
+        *ret_head = head;
+        return 0;
+}
+
+static int alloc_large(Actor *a, uint64_t size, uint64_t *ret_scratch, uint64_t *ret_size) {
+        uint64_t spans = (size + MH_SHM_SPAN_SIZE - 1) / MH_SHM_SPAN_SIZE;
+        uint32_t head, tag, n;
+        int r;
+
+        if (spans > a->seg->n_spans)
+                return -ENOSPC;
+        n = (uint32_t)spans;
+        r = claim_large(a, n, &head);
+        if (r == -ENOSPC && release_spares(a))
+                r = claim_large(a, n, &head);
+        if (r < 0)
+                return r;
+        tag = span_first_tag(&a->seg->spans[head]);
+        *ret_scratch = scratch_make(tag, (uint64_t)head * MH_SHM_SPAN_SIZE);
+        *ret_size = spans * MH_SHM_SPAN_SIZE;
+        if (a->intent)
+                store_sc(&a->intent->target, *ret_scratch);
+        publish_large(a, head, n, size, tag);
+        return 0;
+}
+
+int scratch_alloc(Actor *a, uint64_t size, uint64_t *ret_scratch, uint64_t *ret_size) {
+        uint64_t scratch, usable;
+        int r;
+
+        if (!size || size > SCRATCH_MAX)
+                return -EINVAL;
+        usable = size <= MH_SHM_SMALL_MAX ? class_size(class_of((uint32_t)size)) :
+                                            (size + MH_SHM_SPAN_SIZE - 1) / MH_SHM_SPAN_SIZE * MH_SHM_SPAN_SIZE;
+        r = check_quota(a, usable);
+        if (r < 0)
+                return r;
+        r = size <= MH_SHM_SMALL_MAX ? alloc_small(a, class_of((uint32_t)size), &scratch) :
+                                       alloc_large(a, size, &scratch, &usable);
+        if (r < 0)
+                return r;
+        account_alloc(a, usable);
+        *ret_scratch = scratch;
+        if (ret_size)
+                *ret_size = usable;
+        return 0;
+}
+
+void scratch_tidy(Actor *a) {
+        Segment *seg = a->seg;
+
+        for (uint32_t w = 0; w < (seg->n_spans + 63) / 64; w++)
+                for (uint64_t bits = ledger_span_word(a, w); bits; bits &= bits - 1) {
+                        uint32_t span = w * 64 + (unsigned)__builtin_ctzll(bits), run;
+                        struct mh_shm_span *entry = span_entry(seg, span);
+                        uint64_t word = entry ? load_sc(&entry->word) : 0;
+
+                        if (span_state(word) == MH_SHM_SPAN_LARGE) {
+                                /* Ascending: its other spans are joined before they would be taken for claims. */
+                                run = load_relaxed(&entry->run);
+                                if (span_client(word) == a->id && run <= seg->n_spans - span)
+                                        join_run(a, span, run);
+                                while (block_resume_free(a, span, UINT32_MAX) > 0)
+                                        ;
+                        } else if (span_state(word) == MH_SHM_SPAN_SMALL && span_client(word) == a->id) {
+                                /* What the lost actor had found there must be found again. */
+                                store_sc(&entry->hints, UINT64_MAX);
+                        } else if (span_state(word) == MH_SHM_SPAN_CLAIMED && span_client(word) == a->id) {
+                                span_release(a, span);
+                        } else if (span_state(word) == MH_SHM_SPAN_FREE) {
+                                span_note_free(seg, span);
+                                ledger_clear_span(a, span);
+                        }
+                }
+}
+
+/* ------------------------------------------------------------------------------------------------ freeing */
+
+/* The block that this index names, alive. block_done() must follow a success. */
+static int find_alive(Actor *a, uint64_t scratch, Block *ret, uint64_t *ret_owner) {
+        int r;
+
+        if (!scratch)
+                return -EINVAL;
+        r = block_find(a, scratch_offset(scratch), ret);
+        if (r < 0)
+                return r;
+        *ret_owner = load_sc(ret->owner);
+        if (owner_tag(*ret_owner) == scratch_tag(scratch) &&
+            (owner_kind(*ret_owner) == MH_SHM_OWNER_CLIENT || owner_kind(*ret_owner) == MH_SHM_OWNER_SLOT))
+                return 0;
+        block_done(a);
+        return -ESTALE;
+}
+
+/*
+ * An own span, not the one blocks are taken from, may be empty now. To look costs a pass over its owner words; when
+ * some are found in use, at least so many frees must come before it is worth to look again.
+ */
+static void consider_release(Actor *a, const Block *b) {
+        struct mh_shm_span *entry = &a->seg->spans[b->span];
+        unsigned class = span_arg(b->span_word);
+        uint32_t used = 0, n;
+
+        if (block_is_large(b) || !is_own(a, b->span, class) || a->classes[class].span == b->span + 1)
+                return;
+        if (entry->countdown > 1) {
+                entry->countdown--;
+                return;
+        }
+        n = class_blocks(class);
+        for (uint32_t i = 0; i < n; i++)
+                used += owner_kind(load_sc(&span_owners(a->seg, b->span)[i])) != MH_SHM_OWNER_FREE;
+        entry->countdown = used;
+        if (used || keep_spare(a, b->span))
+                return;
+        /* Only we take blocks from it, so empty it stays. */
+        store_sc(&entry->word, span_with(load_relaxed(&entry->word), MH_SHM_SPAN_CLAIMED, a->id, b->span));
+        span_release(a, b->span);
+}
+
+int scratch_free(Actor *a, uint64_t scratch) {
+        uint64_t owner;
+        Block b;
+        int r;
+
+        r = find_alive(a, scratch, &b, &owner);
+        if (r < 0)
+                return r;
+        if (owner_kind(owner) == MH_SHM_OWNER_SLOT) {
+                r = -EBUSY;
+        } else if (block_free(a, &b, owner)) {
+                account_free(a, b.size, owner_who(owner) == a->id);
+                consider_release(a, &b);
+        } else {
+                /* Somebody was quicker: given away in this moment, or freed. */
+                r = owner_kind(load_sc(b.owner)) == MH_SHM_OWNER_SLOT && owner_tag(load_sc(b.owner)) == scratch_tag(scratch) ?
+                            -EBUSY :
+                            -ESTALE;
+        }
+        block_done(a);
+        return r;
+}
+
+int scratch_lookup(Actor *a, uint64_t scratch, void **ret_data, uint64_t *ret_size) {
+        uint64_t owner;
+        Block b;
+        int r;
+
+        r = find_alive(a, scratch, &b, &owner);
+        if (r < 0)
+                return r;
+        block_done(a);
+        if (ret_data)
+                *ret_data = a->seg->scratch + b.offset;
+        if (ret_size)
+                *ret_size = b.size;
+        return 0;
+}
+
+int scratch_owner(Actor *a, uint64_t scratch, uint64_t *ret_owner) {
+        Block b;
+        int r;
+
+        r = find_alive(a, scratch, &b, ret_owner);
+        if (r == 0)
+                block_done(a);
+        return r;
+}
+
+/* ------------------------------------------------------------------------------------------------ giving */
+
+/* The handle is pinned. */
+static int give_pinned(Actor *a, const Block *b, uint64_t scratch, uint64_t owner, uint32_t slot) {
+        uint64_t *refs = a->seg->slots[slot].refs, ref = ref_make(scratch, a->id);
+
+        for (unsigned e = 0; e < MH_SHM_SLOT_REFS; e++) {
+                uint64_t seen = 0;
+
+                if (!cas_sc(&refs[e], &seen, ref))
+                        continue;
+                if (cas_sc(b->owner, &owner, owner_make(owner_tag(owner), MH_SHM_OWNER_SLOT, e, slot)))
+                        return 0;
+                /* Freed by somebody in this moment. The entry is ours to empty, because we filled it. */
+                seen = ref;
+                (void)cas_sc(&refs[e], &seen, 0);
+                return -ESTALE;
+        }
+        return -ENOSPC;
+}
+
+int scratch_give(Actor *a, uint64_t scratch, uint64_t handle) {
+        uint64_t owner;
+        Block b;
+        int r;
+
+        r = slot_held(a, handle, NULL);
+        if (r < 0)
+                return r;
+        r = find_alive(a, scratch, &b, &owner);
+        if (r < 0)
+                return r;
+        if (owner_kind(owner) == MH_SHM_OWNER_SLOT) {
+                r = -EBUSY;
+        } else if (owner_who(owner) != a->id) {
+                r = -EBADF;
+        } else {
+                /* One more reference, so that the handle cannot go while the block is on its way to it. */
+                r = slot_open(a, handle, NULL);
+                if (r == 0) {
+                        r = give_pinned(a, &b, scratch, owner, handle_slot(handle));
+                        (void)slot_close(a, handle, NULL);
+                        if (r == 0)
+                                (void)fetch_sub_relaxed(&a->account->owned_bytes, b.size);
+                }
+        }
+        block_done(a);
+        return r;
+}
+
+static bool is_named(uint64_t owner, uint32_t slot, unsigned entry) {
+        return owner_kind(owner) == MH_SHM_OWNER_SLOT && owner_who(owner) == slot && owner_entry(owner) == entry;
+}
+
+void scratch_drop_refs(Actor *a, uint32_t slot) {
+        uint64_t *refs = a->seg->slots[slot].refs;
+
+        for (unsigned e = 0; e < MH_SHM_SLOT_REFS; e++) {
+                uint64_t ref = load_sc(&refs[e]), owner;
+                Block b;
+
+                if (!ref)
+                        continue;
+                if (block_find(a, ref_offset(ref), &b) == 0) {
+                        owner = load_sc(b.owner);
+                        if (is_named(owner, slot, e) && block_free(a, &b, owner))
+                                account_free(a, b.size, false);
+                        else if (!block_is_large(&b))
+                                block_release_orphan(a, b.span); /* freed before, by one who died before it looked */
+                        block_done(a);
+                }
+                /* The owner word first, the entry last: in this order it can be done again. */
+                store_sc(&refs[e], 0);
+        }
+}
+
+void scratch_drop_unused_refs(Actor *a, uint32_t slot, uint32_t giver) {
+        uint64_t *refs = a->seg->slots[slot].refs;
+
+        for (unsigned e = 0; e < MH_SHM_SLOT_REFS; e++) {
+                uint64_t ref = load_sc(&refs[e]);
+                bool used;
+                Block b;
+
+                if (!ref || ref_giver(ref) != giver)
+                        continue;
+                used = false;
+                if (block_find(a, ref_offset(ref), &b) == 0) {
+                        used = is_named(load_sc(b.owner), slot, e);
+                        block_done(a);
+                }
+                if (!used)
+                        (void)cas_sc(&refs[e], &ref, 0);
+        }
+}

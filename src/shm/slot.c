@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The life of a handle.
+ *
+ * The truth is the slot's state word, which changes by compare-and-swap and names the generation, the phase and the client
+ * that owns the phase:
+ *
+ *   FREE -> RESERVED(c) -> LIVE <-> DYING(c) -> DEAD(c) -> FREE, next generation
+ *
+ * Who holds a LIVE handle is told by one bit per client. A bit, not a count, so that setting and clearing it can be
+ * repeated after a crash. How often a client holds it is the business of its own ledger word.
+ *
+ * Opening sets the bit and then looks at the state; destroying makes the state DYING and then looks at the bits. One of the
+ * two looks last, so either the opener sees that the handle is going and rescues it, or the destroyer sees the
+ * bit and calls it off. Nobody waits: a DYING slot whose destroyer is frozen is rescued by whoever opens it, and a
+ * DEAD one is gone for everybody, however long its owner takes to clean it up.
+ *
+ * The state word and the holder bits are changed with sequentially consistent operations, because the argument above is about
+ * the order of accesses to two different words. Weaker ones say why they are enough.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/atomics.h"
+#include "shm/chunk.h"
+#include "shm/hazard.h"
+#include "shm/ledger.h"
+#include "shm/scratch.h"
+#include "shm/slot.h"
+#include "shm/words.h"
+
+/* Each turn of a settling loop means that another client set a holder bit and took it back. Bounded, because the daemon must
+ * not be kept busy for ever by a client that does nothing else. */
+#define SETTLE_TURNS 10000U
+
+static bool type_is_valid(unsigned type) {
+        return (type >= 1 && type <= 10) || (type >= 64 && type <= 255);
+}
+
+/* ------------------------------------------------------------------------------------------------ holder bits */
+
+static uint64_t *holder_word(Segment *seg, uint32_t slot, unsigned group) {
+        return group == 0 ? &seg->slots[slot].holders : &seg->holders[(size_t)(group - 1) * seg->n_slots + slot];
+}
+
+static void holder_set(Actor *a, uint32_t slot) {
+        (void)fetch_or_sc(holder_word(a->seg, slot, a->id / MH_SHM_GROUP_CLIENTS),
+                          UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS);
+}
+
+static void holder_clear(Actor *a, uint32_t slot) {
+        unsigned group = a->id / MH_SHM_GROUP_CLIENTS;
+
+        /* Without memory for the bit it was never set. */
+        if (group > chunk_groups(load_sc(&a->seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word)))
+                return;
+        (void)fetch_and_sc(holder_word(a->seg, slot, group), ~(UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS));
+}
+
+static bool holder_any(Segment *seg, uint32_t slot) {
+        unsigned groups = chunk_groups(load_sc(&seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word));
+
+        for (unsigned g = 0; g <= groups && g < seg->n_groups; g++)
+                if (load_sc(holder_word(seg, slot, g)))
+                        return true;
+        return false;
+}
+
+/* ------------------------------------------------------------------------------------------------ accounts */
+
+static void account_add(uint64_t *counter, uint64_t n) {
+        (void)fetch_add_relaxed(counter, n); /* a hint; several threads may act for one client */
+}
+
+static void account_sub(uint64_t *counter, uint64_t n) {
+        (void)fetch_sub_relaxed(counter, n);
+}
+
+static int check_quota(const Actor *a) {
+        return load_relaxed(&a->account->handles) >= load_relaxed(&a->seg->shared->limit_client_handles) ? -EDQUOT : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ the end of a handle */
+
+/* The state of the next handle here: FREE, or 0 when the generations have come round once. */
+static uint64_t state_after(const Segment *seg, uint64_t state) {
+        uint64_t gen = generation_after(state_generation(state));
+
+        return gen == seg->first_generation ? 0 : state_make(gen, MH_SHM_PHASE_FREE, 0, 0);
+}
+
+/* RESERVED or DEAD, and this client's: nobody else changes the state. */
+static void release(Actor *a, uint32_t slot) {
+        struct mh_shm_slot *s = &a->seg->slots[slot];
+        uint64_t next = state_after(a->seg, load_relaxed(&s->state));
+
+        store_sc(&s->state, next);
+        if (next)
+                chunk_note_free(a->seg, slot);
+}
+
+/* DEAD and this client's. Each step can be repeated. */
+static void bury(Actor *a, uint32_t slot) {
+        struct mh_shm_slot *s = &a->seg->slots[slot];
+
+        scratch_drop_refs(a, slot);
+        memset(s->payload, 0, sizeof(s->payload));
+        store_relaxed(&s->wait[0], 0);
+        store_relaxed(&s->wait[1], 0);
+        account_add(&a->account->destroyed, 1);
+        release(a, slot);
+}
+
+/*
+ * Destroys the handle if it is LIVE and nobody holds it. This client's ledger names the slot and its own bit is clear. Says
+ * whether it destroyed it; -EAGAIN when others went on setting and clearing bits for very long.
+ */
+static int destroy_unheld(Actor *a, uint32_t slot) {
+        struct mh_shm_slot *s = &a->seg->slots[slot];
+
+        for (unsigned turn = 0; turn < SETTLE_TURNS; turn++) {
+                uint64_t live = load_sc(&s->state), dying, dead;
+
+                if (state_phase(live) != MH_SHM_PHASE_LIVE || holder_any(a->seg, slot))
+                        return 0;
+                dying = state_make(state_generation(live), MH_SHM_PHASE_DYING, state_type(live), a->id);
+                dead = state_make(state_generation(live), MH_SHM_PHASE_DEAD, state_type(live), a->id);
+
+                uint64_t seen = live;
+                if (!cas_sc(&s->state, &seen, dying))
+                        return 0; /* somebody else destroys it, or did */
+                seen = dying;
+                if (!holder_any(a->seg, slot)) {
+                        if (!cas_sc(&s->state, &seen, dead))
+                                return 0; /* rescued: it is theirs */
+                        bury(a, slot);
+                        return 1;
+                }
+                /* Called off. Whoever set that bit may have cleared it again before we could tell: look once more. */
+                if (!cas_sc(&s->state, &seen, live))
+                        return 0;
+        }
+        return -EAGAIN;
+}
+
+/* Gives up the holder bit; the ledger word is IN_FLIGHT. As destroy_unheld(). */
+static int drop(Actor *a, uint32_t slot) {
+        holder_clear(a, slot);
+        return destroy_unheld(a, slot);
+}
+
+/* ------------------------------------------------------------------------------------------------ new */
+
+/* 1: reserved; 0: this one is not to be had. */
+static int try_reserve(Actor *a, uint32_t slot) {
+        uint64_t state;
+        int r;
+
+        r = ledger_reserve_slot(a, slot);
+        if (r < 0)
+                return r;
+        if (ledger_load(a, slot))
+                return 0;
+        if (a->intent)
+                store_sc(&a->intent->target, (uint64_t)slot + 1);
+        if (!ledger_change(a, slot, 0, MH_SHM_LEDGER_RESERVED))
+                return 0;
+        hazard_order(a);
+        if (!chunk_is_open(a, slot))
+                goto not_this;
+        r = chunk_reserve_holders(a, slot);
+        if (r < 0)
+                goto not_this;
+
+        state = load_sc(&a->seg->slots[slot].state);
+        if (state_phase(state) == MH_SHM_PHASE_FREE && state &&
+            cas_sc(&a->seg->slots[slot].state, &state,
+                   state_make(state_generation(state), MH_SHM_PHASE_RESERVED, 0, a->id))) {
+                chunk_note_taken(a->seg, slot);
+                account_add(&a->account->handles, 1);
+                return 1;
+        }
+        /* The hint was wrong. Put it right, and look again, because the slot may have become free before that. */
+        chunk_note_taken(a->seg, slot);
+        state = load_sc(&a->seg->slots[slot].state);
+        if (state_phase(state) == MH_SHM_PHASE_FREE && state)
+                chunk_note_free(a->seg, slot);
+
+not_this:
+        ledger_settle(a, slot, 0);
+        return r;
+}
+
+/* 1: *ret is reserved; 0: no free slot here. Clients begin at different places, to be out of each other's way. */
+static int reserve_in(Actor *a, uint32_t chunk, uint32_t *ret) {
+        struct mh_shm_chunk *c = &a->seg->chunks[chunk];
+
+        if (chunk_state(load_sc(&c->word)) != MH_SHM_CHUNK_OPEN)
+                return 0;
+        for (unsigned i = 0; i < MH_SHM_CHUNK_SLOTS / 64; i++) {
+                unsigned w = (a->id + i) % (MH_SHM_CHUNK_SLOTS / 64);
+
+                for (uint64_t free = ~load_relaxed(&c->taken[w]); free; free &= free - 1) {
+                        uint32_t slot = chunk * MH_SHM_CHUNK_SLOTS + w * 64 + (unsigned)__builtin_ctzll(free);
+                        int r = try_reserve(a, slot);
+
+                        if (r == 0)
+                                continue;
+                        if (r > 0)
+                                *ret = slot;
+                        return r;
+                }
+        }
+        chunk_note_full(a->seg, chunk);
+        return 0;
+}
+
+int slot_reserve(Actor *a, uint32_t *ret_slot) {
+        Segment *seg = a->seg;
+        uint32_t n, chunk;
+        int r;
+
+        r = check_quota(a);
+        if (r < 0)
+                return r;
+
+        n = load_acquire(&seg->shared->chunk_hwm);
+        if (n > seg->n_chunks)
+                n = seg->n_chunks;
+        for (uint32_t i = 0; i < n; i++) {
+                chunk = (a->chunk + i) % n;
+                if (chunk_looks_full(seg, chunk))
+                        continue;
+                r = reserve_in(a, chunk, ret_slot);
+                if (r < 0)
+                        return r;
+                if (r > 0) {
+                        a->chunk = chunk;
+                        return 0;
+                }
+        }
+
+        /* Others may take what we open before we do, but each time somebody gets on. */
+        for (;;) {
+                r = chunk_open(a, &chunk);
+                if (r < 0)
+                        return r;
+                r = reserve_in(a, chunk, ret_slot);
+                if (r < 0)
+                        return r;
+                if (r > 0) {
+                        a->chunk = chunk;
+                        return 0;
+                }
+        }
+}
+
+void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle) {
+        struct mh_shm_slot *s = &a->seg->slots[slot];
+        uint64_t gen = state_generation(load_relaxed(&s->state)); /* RESERVED by us: nobody else changes it */
+
+        assert(state_phase(load_relaxed(&s->state)) == MH_SHM_PHASE_RESERVED);
+        holder_set(a, slot);
+        ledger_settle(a, slot, ledger_make(gen, 1));
+        account_add(&a->account->created, 1);
+        /* Release: RESERVED is ours alone to leave. Who finds it LIVE finds the bit. Pairs with the look in slot_open(). */
+        store_release(&s->state, state_make(gen, MH_SHM_PHASE_LIVE, type, 0));
+        *ret_handle = handle_make(gen, slot);
+}
+
+void slot_unreserve(Actor *a, uint32_t slot) {
+        account_sub(&a->account->handles, 1);
+        release(a, slot);
+        ledger_settle(a, slot, 0);
+}
+
+int slot_new(Actor *a, unsigned type, uint64_t *ret_handle) {
+        uint32_t slot;
+        int r;
+
+        if (!type_is_valid(type))
+                return -EINVAL;
+        r = slot_reserve(a, &slot);
+        if (r < 0)
+                return r;
+        slot_publish(a, slot, type, ret_handle);
+        return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ open */
+
+static int check_handle(const Actor *a, uint64_t handle) {
+        if (!handle)
+                return -EINVAL;
+        return handle_slot(handle) < a->seg->n_slots && handle_generation(handle) ? 0 : -ESTALE;
+}
+
+/* The ledger word is IN_FLIGHT. 0 and it is ours, -ESTALE and nothing is. */
+static int take(Actor *a, uint64_t handle, unsigned *ret_type) {
+        struct mh_shm_slot *s = &a->seg->slots[handle_slot(handle)];
+        uint64_t gen = handle_generation(handle), state = load_sc(&s->state);
+
+        /* A look before the bit is set spares a stale handle's slot the disturbance; it decides nothing else. */
+        if (state_generation(state) != gen)
+                return -ESTALE;
+        holder_set(a, handle_slot(handle));
+
+        state = load_sc(&s->state);
+        for (;;) {
+                if (state_generation(state) == gen && state_phase(state) == MH_SHM_PHASE_LIVE) {
+                        *ret_type = state_type(state);
+                        return 0;
+                }
+                if (state_generation(state) != gen || state_phase(state) != MH_SHM_PHASE_DYING)
+                        break;
+                /* Rescue. On failure `state` is what is there now. */
+                if (cas_sc(&s->state, &state, state_make(gen, MH_SHM_PHASE_LIVE, state_type(state), 0)))
+                        state = load_sc(&s->state);
+        }
+        /* Our bit may have called off a destroyer that now relies on us to look. */
+        for (unsigned i = 0; i < 10 && drop(a, handle_slot(handle)) == -EAGAIN; i++)
+                ;
+        return -ESTALE;
+}
+
+static int open_first(Actor *a, uint64_t handle, unsigned *ret_type) {
+        uint32_t slot = handle_slot(handle);
+        int r;
+
+        r = check_quota(a);
+        if (r < 0)
+                goto out;
+        hazard_order(a);
+        r = -ESTALE;
+        if (!chunk_is_open(a, slot))
+                goto out;
+        r = chunk_reserve_holders(a, slot);
+        if (r < 0)
+                goto out;
+        r = take(a, handle, ret_type);
+        if (r < 0)
+                goto out;
+        account_add(&a->account->handles, 1);
+        ledger_settle(a, slot, ledger_make(handle_generation(handle), 1));
+        return 0;
+
+out:
+        ledger_settle(a, slot, 0);
+        return r;
+}
+
+int slot_open(Actor *a, uint64_t handle, unsigned *ret_type) {
+        uint64_t gen = handle_generation(handle);
+        uint32_t slot = handle_slot(handle);
+        unsigned type;
+        int r;
+
+        r = check_handle(a, handle);
+        if (r < 0)
+                return r;
+
+        for (;;) {
+                uint64_t word = ledger_load(a, slot);
+
+                if (word & MH_SHM_LEDGER_IN_FLIGHT) {
+                        ledger_wait(a, slot, word);
+                } else if (!word) {
+                        r = ledger_reserve_slot(a, slot);
+                        if (r < 0)
+                                return r;
+                        if (!ledger_change(a, slot, 0, ledger_make(gen, MH_SHM_LEDGER_IN_FLIGHT)))
+                                continue;
+                        r = open_first(a, handle, &type);
+                        break;
+                } else if ((word & MH_SHM_LEDGER_RESERVED) || ledger_generation(word) != gen) {
+                        return -ESTALE;
+                } else if (ledger_count(word) == MH_SHM_LEDGER_COUNT_MASK) {
+                        return -EOVERFLOW;
+                } else if (ledger_change(a, slot, word, word + 1)) {
+                        /* Held, so it lives as long as we do not close it. */
+                        type = state_type(load_sc(&a->seg->slots[slot].state));
+                        r = 0;
+                        break;
+                }
+        }
+        if (r == 0 && ret_type)
+                *ret_type = type;
+        return r;
+}
+
+/* ------------------------------------------------------------------------------------------------ close */
+
+/* Read with pread(2), because without a ledger word the slot's memory may go at any time. */
+bool slot_is_alive(const Actor *a, uint64_t handle, unsigned *ret_type) {
+        uint64_t state;
+
+        if (check_handle(a, handle) < 0 ||
+            segment_read(a->seg, MH_SHM_REGION_SLOTS, handle_slot(handle) * sizeof(struct mh_shm_slot), &state,
+                         sizeof(state)) < 0)
+                return false;
+        if (state_generation(state) != handle_generation(handle) ||
+            (state_phase(state) != MH_SHM_PHASE_LIVE && state_phase(state) != MH_SHM_PHASE_DYING))
+                return false;
+        if (ret_type)
+                *ret_type = state_type(state);
+        return true;
+}
+
+static int close_last(Actor *a, uint64_t handle, unsigned *ret_flags) {
+        uint32_t slot = handle_slot(handle);
+        unsigned type;
+        int r = drop(a, slot);
+
+        if (r < 0 && take(a, handle, &type) == 0) {
+                ledger_settle(a, slot, ledger_make(handle_generation(handle), 1));
+                return r;
+        }
+        *ret_flags = SLOT_CLOSED_HERE | (r != 0 || !slot_is_alive(a, handle, NULL) ? SLOT_CLOSED_EVERYWHERE : 0);
+        account_sub(&a->account->handles, 1);
+        ledger_settle(a, slot, 0);
+        return 0;
+}
+
+int slot_close(Actor *a, uint64_t handle, unsigned *ret_flags) {
+        uint64_t gen = handle_generation(handle);
+        uint32_t slot = handle_slot(handle);
+        unsigned flags = 0;
+        int r;
+
+        r = check_handle(a, handle);
+        if (r < 0)
+                return r;
+
+        for (;;) {
+                uint64_t word = ledger_load(a, slot);
+
+                if (word & MH_SHM_LEDGER_IN_FLIGHT) {
+                        ledger_wait(a, slot, word);
+                } else if (!word) {
+                        return slot_is_alive(a, handle, NULL) ? -EBADF : -ESTALE;
+                } else if ((word & MH_SHM_LEDGER_RESERVED) || ledger_generation(word) != gen) {
+                        return -ESTALE;
+                } else if (ledger_count(word) > 1) {
+                        if (ledger_change(a, slot, word, word - 1))
+                                break;
+                } else if (ledger_change(a, slot, word, ledger_make(gen, MH_SHM_LEDGER_IN_FLIGHT))) {
+                        r = close_last(a, handle, &flags);
+                        break;
+                }
+        }
+        if (r == 0 && ret_flags)
+                *ret_flags = flags;
+        return r;
+}
+
+int slot_held(Actor *a, uint64_t handle, struct mh_shm_slot **ret_slot) {
+        uint64_t word;
+        int r;
+
+        r = check_handle(a, handle);
+        if (r < 0)
+                return r;
+        word = ledger_load(a, handle_slot(handle));
+        if (!(word & (MH_SHM_LEDGER_IN_FLIGHT | MH_SHM_LEDGER_RESERVED)) && ledger_count(word) &&
+            ledger_generation(word) == handle_generation(handle)) {
+                if (ret_slot)
+                        *ret_slot = &a->seg->slots[handle_slot(handle)];
+                return 0;
+        }
+        return slot_is_alive(a, handle, NULL) ? -EBADF : -ESTALE;
+}
+
+/* ------------------------------------------------------------------------------------------------ after a death */
+
+int slot_abandon(Actor *a, uint32_t slot) {
+        struct mh_shm_slot *s = &a->seg->slots[slot];
+        uint64_t state;
+        int r = 0;
+
+        if (!chunk_is_open(a, slot))
+                goto done; /* the word was written, and then nothing was touched */
+
+        scratch_drop_unused_refs(a, slot, a->id);
+        holder_clear(a, slot);
+
+        state = load_sc(&s->state);
+        if (state_owner(state) == a->id && state_phase(state) == MH_SHM_PHASE_DYING) {
+                /* Call it off and start again. If somebody rescues it first, it is theirs. */
+                uint64_t live = state_make(state_generation(state), MH_SHM_PHASE_LIVE, state_type(state), 0);
+                (void)cas_sc(&s->state, &state, live);
+                state = load_sc(&s->state);
+        }
+        switch (state_phase(state)) {
+        case MH_SHM_PHASE_FREE:
+                if (state)
+                        chunk_note_free(a->seg, slot);
+                break;
+        case MH_SHM_PHASE_RESERVED:
+                if (state_owner(state) == a->id)
+                        release(a, slot);
+                break;
+        case MH_SHM_PHASE_LIVE:
+                r = destroy_unheld(a, slot);
+                break;
+        case MH_SHM_PHASE_DEAD:
+                if (state_owner(state) == a->id) {
+                        bury(a, slot);
+                        r = 1;
+                }
+                break;
+        default:
+                break;
+        }
+        if (r < 0)
+                return r;
+done:
+        ledger_settle(a, slot, 0);
+        return r;
+}

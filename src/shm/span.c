@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/atomics.h"
+#include "shm/hazard.h"
+#include "shm/ledger.h"
+#include "shm/span.h"
+#include "shm/words.h"
+
+#define ENTRIES_PER_PAGE (MH_SHM_PAGE / (uint32_t)sizeof(struct mh_shm_span))
+#define OWNERS_BYTES     ((uint64_t)MH_SHM_SPAN_BLOCKS_MAX * sizeof(uint64_t))
+
+/* ------------------------------------------------------------------------------------------------ entries */
+
+static uint32_t high_water(const Segment *seg) {
+        uint32_t hwm = load_acquire(&seg->shared->span_hwm); /* entries below have memory; pairs with raise_mark() */
+
+        return hwm < seg->n_spans ? hwm : seg->n_spans;
+}
+
+struct mh_shm_span *span_entry(const Segment *seg, uint32_t span) {
+        return span < high_water(seg) ? &seg->spans[span] : NULL;
+}
+
+/* Gives memory to the entries up to that of `span`. */
+static int raise_mark(const Segment *seg, uint32_t span) {
+        uint32_t mark;
+
+        while ((mark = load_acquire(&seg->shared->span_hwm)) <= span) {
+                int r = segment_reserve(seg, MH_SHM_REGION_SPANS, (uint64_t)mark * sizeof(struct mh_shm_span), MH_SHM_PAGE);
+                if (r < 0)
+                        return r;
+                (void)cas_sc(&seg->shared->span_hwm, &mark, mark + ENTRIES_PER_PAGE);
+        }
+        return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ the map of hints */
+
+/* Set: not FREE. Set after a claim and cleared after a release, both while the ledger names the span. */
+static void map_set(Segment *seg, uint32_t span) {
+        (void)fetch_or_sc(&seg->spanmap[span / 64], UINT64_C(1) << span % 64);
+}
+
+static void map_clear(Segment *seg, uint32_t span) {
+        (void)fetch_and_sc(&seg->spanmap[span / 64], ~(UINT64_C(1) << span % 64));
+}
+
+void span_note_free(Segment *seg, uint32_t span) {
+        map_clear(seg, span);
+}
+
+/* The first span at or after `from` whose bit is clear (or set), or n_spans. */
+static uint32_t map_find(const Segment *seg, uint32_t from, bool set) {
+        for (uint32_t span = from; span < seg->n_spans; span = (span / 64 + 1) * 64) {
+                uint64_t word = load_relaxed(&seg->spanmap[span / 64]);
+
+                word = (set ? word : ~word) >> span % 64;
+                if (word) {
+                        span += (unsigned)__builtin_ctzll(word);
+                        return span < seg->n_spans ? span : seg->n_spans;
+                }
+        }
+        return seg->n_spans;
+}
+
+/* ------------------------------------------------------------------------------------------------ claiming */
+
+int span_claim(Actor *a, uint32_t span, uint32_t head) {
+        Segment *seg = a->seg;
+        uint64_t word;
+        int r;
+
+        r = raise_mark(seg, span);
+        if (r < 0)
+                return r;
+        r = ledger_reserve_span(a, span);
+        if (r < 0)
+                return r;
+
+        word = load_sc(&seg->spans[span].word);
+        if (span_state(word) != MH_SHM_SPAN_FREE)
+                goto taken;
+        ledger_set_span(a, span);
+        if (!cas_sc(&seg->spans[span].word, &word, span_with(word, MH_SHM_SPAN_CLAIMED, a->id, head))) {
+                ledger_clear_span(a, span);
+                goto taken;
+        }
+        map_set(seg, span);
+        return 1;
+
+taken:
+        /* The hint lagged behind. It is its claimer's to put right; here it is only skipped. */
+        return 0;
+}
+
+/* Claims spans [from, from + n). On failure *ret_next is where it makes sense to go on. 1, 0, -ENOSPC. */
+static int claim_all(Actor *a, uint32_t from, uint32_t n, uint32_t *ret_next) {
+        for (uint32_t i = 0; i < n; i++) {
+                int r = span_claim(a, from + i, from);
+
+                if (r > 0)
+                        continue;
+                if (i > 0)
+                        span_release_run(a, from, i);
+                *ret_next = from + i + 1;
+                return r;
+        }
+        return 1;
+}
+
+static int search(Actor *a, uint32_t from, uint32_t end, uint32_t n, uint32_t *ret_head) {
+        while (from < end) {
+                uint32_t start = map_find(a->seg, from, false), stop;
+                int r;
+
+                if (start >= end || n > a->seg->n_spans - start)
+                        return 0;
+                stop = map_find(a->seg, start, true);
+                if (stop - start < n) {
+                        from = stop;
+                        continue;
+                }
+                r = claim_all(a, start, n, &from);
+                if (r != 0) {
+                        *ret_head = start;
+                        return r;
+                }
+        }
+        return 0;
+}
+
+int span_claim_run(Actor *a, uint32_t n, uint32_t *ret_head) {
+        Segment *seg = a->seg;
+        uint32_t cursor;
+        int r;
+
+        assert(n > 0);
+        if (n > seg->n_spans)
+                return -ENOSPC;
+        /* Single spans are taken from below, runs from where the last one ended, so that they meet late. */
+        cursor = n == 1 ? 0 : load_relaxed(&seg->shared->span_cursor);
+        if (cursor >= seg->n_spans)
+                cursor = 0;
+        r = search(a, cursor, seg->n_spans, n, ret_head);
+        if (r == 0 && cursor > 0)
+                r = search(a, 0, cursor, n, ret_head);
+        if (r == 0)
+                return -ENOSPC;
+        if (r > 0 && n > 1)
+                store_relaxed(&seg->shared->span_cursor, *ret_head + n);
+        return r < 0 ? r : 0;
+}
+
+int span_populate(Actor *a, uint32_t span, uint32_t n, uint32_t blocks) {
+        Segment *seg = a->seg;
+        struct mh_shm_span *entry = &seg->spans[span];
+        uint64_t owners = (uint64_t)blocks * sizeof(uint64_t);
+        int r;
+
+        assert(blocks > 0 && blocks <= MH_SHM_SPAN_BLOCKS_MAX);
+        r = segment_reserve(seg, MH_SHM_REGION_SCRATCH, (uint64_t)span * MH_SHM_SPAN_SIZE, (uint64_t)n * MH_SHM_SPAN_SIZE);
+        if (r < 0)
+                return r;
+        r = segment_reserve(seg, MH_SHM_REGION_OWNERS, span * OWNERS_BYTES,
+                            (owners + MH_SHM_PAGE - 1) / MH_SHM_PAGE * MH_SHM_PAGE);
+        if (r < 0)
+                return r;
+        if (entry->kept) {
+                /* Somebody may still look at words that were kept for it: all of them are free, before and after. */
+                for (uint32_t i = 0; i < blocks; i++)
+                        store_relaxed(&span_owners(seg, span)[i], 0);
+                entry->kept = 0;
+        }
+        return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ tags */
+
+uint32_t span_first_tag(const struct mh_shm_span *entry) {
+        return tag_after(load_relaxed(&entry->tag_floor) & MH_SHM_TAG_MASK);
+}
+
+/* The later of two tags, counted from `floor`. */
+static uint32_t later_tag(uint32_t floor, uint32_t x, uint32_t y) {
+        return ((x - floor) & MH_SHM_TAG_MASK) > ((y - floor) & MH_SHM_TAG_MASK) ? x : y;
+}
+
+static uint32_t latest_of(const uint64_t *words, size_t n, uint32_t floor, uint32_t latest) {
+        for (size_t i = 0; i < n; i++)
+                if (words[i])
+                        latest = later_tag(floor, owner_tag(words[i]), latest);
+        return latest;
+}
+
+void span_raise_floor(const Segment *seg, uint32_t span, uint32_t blocks) {
+        uint32_t floor = load_relaxed(&seg->spans[span].tag_floor) & MH_SHM_TAG_MASK;
+
+        store_relaxed(&seg->spans[span].tag_floor, latest_of(span_owners(seg, span), blocks, floor, floor));
+}
+
+/*
+ * The same for a span of which nobody remembers how many words it has, or whether they are still there: a release that is done
+ * again finds zeros and leaves the floor where it is.
+ */
+static void raise_floor_by_read(const Segment *seg, uint32_t span) {
+        uint32_t floor = load_relaxed(&seg->spans[span].tag_floor) & MH_SHM_TAG_MASK, latest = floor;
+        uint64_t words[MH_SHM_PAGE / sizeof(uint64_t)];
+
+        for (uint64_t at = 0; at < OWNERS_BYTES; at += sizeof(words)) {
+                if (segment_read(seg, MH_SHM_REGION_OWNERS, span * OWNERS_BYTES + at, words, sizeof(words)) < 0)
+                        break;
+                latest = latest_of(words, sizeof(words) / sizeof(words[0]), floor, latest);
+        }
+        store_relaxed(&seg->spans[span].tag_floor, latest);
+}
+
+/* ------------------------------------------------------------------------------------------------ releasing */
+
+/* Data and owner words are back; the word last but for the hints, which the ledger bit still covers. */
+static void set_free(Actor *a, uint32_t span) {
+        struct mh_shm_span *entry = &a->seg->spans[span];
+        uint64_t word = load_relaxed(&entry->word); /* CLAIMED by us: nobody else changes it */
+        uint32_t inc = span_incarnation(word) + 1;
+
+        entry->run = 0;
+        entry->size = 0;
+        store_sc(&entry->word, span_make(inc & 0xfffff, MH_SHM_SPAN_FREE, 0, 0));
+        map_clear(a->seg, span);
+        ledger_clear_span(a, span);
+}
+
+void span_release(Actor *a, uint32_t span) {
+        Segment *seg = a->seg;
+        struct mh_shm_span *entry = &seg->spans[span];
+
+        raise_floor_by_read(seg, span);
+        (void)segment_punch(seg, MH_SHM_REGION_SCRATCH, (uint64_t)span * MH_SHM_SPAN_SIZE, MH_SHM_SPAN_SIZE);
+        entry->kept = 1;
+        /* The word says CLAIMED: whoever announces a look from now on will find that, and stay away. */
+        if (hazard_barrier(seg) && !hazard_seen(a, span) &&
+            segment_punch(seg, MH_SHM_REGION_OWNERS, span * OWNERS_BYTES, OWNERS_BYTES) == 0)
+                entry->kept = 0;
+        set_free(a, span);
+}
+
+void span_release_run(Actor *a, uint32_t span, uint32_t n) {
+        (void)segment_punch(a->seg, MH_SHM_REGION_SCRATCH, (uint64_t)span * MH_SHM_SPAN_SIZE,
+                            (uint64_t)n * MH_SHM_SPAN_SIZE);
+        for (uint32_t i = n; i-- > 0;)
+                set_free(a, span + i);
+}

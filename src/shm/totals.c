@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "base/atomics.h"
+#include "shm/chunk.h"
+#include "shm/client.h"
+#include "shm/scratch.h"
+#include "shm/span.h"
+#include "shm/totals.h"
+#include "shm/words.h"
+
+typedef struct Sum {
+        uint64_t handles;
+        uint64_t bytes;
+} Sum;
+
+static void add_account(const Segment *seg, uint32_t id, Sum *sum) {
+        const struct mh_shm_account *a = segment_ledger(seg, id);
+
+        /* Unsigned and wrapping: a single account may well have destroyed more than it created. */
+        sum->handles += load_relaxed(&a->created) - load_relaxed(&a->destroyed);
+        sum->bytes += load_relaxed(&a->alloc_bytes) - load_relaxed(&a->free_bytes);
+}
+
+/* Of all clients; those that are attached have an account with memory. */
+static Sum add_accounts(const Segment *seg, uint32_t *ret_clients) {
+        uint32_t end = client_end(seg), clients = 0;
+        Sum sum = { 0 };
+
+        for (uint32_t id = 1; id < end; id++) {
+                unsigned state = client_state(seg, id);
+
+                if (state == MH_SHM_CLIENT_ATTACHED || state == MH_SHM_CLIENT_DEAD) {
+                        clients += state == MH_SHM_CLIENT_ATTACHED;
+                        add_account(seg, id, &sum);
+                }
+        }
+        if (ret_clients)
+                *ret_clients = clients;
+        return sum;
+}
+
+/* What clients wrote is not believed beyond what can be: a sum below zero is none, one above the capacity is full. */
+static uint64_t bounded(uint64_t n, uint64_t max) {
+        return (int64_t)n < 0 ? 0 : n < max ? n : max;
+}
+
+void totals_read(const Segment *seg, Totals *ret) {
+        uint32_t clients;
+        Sum sum = add_accounts(seg, &clients);
+
+        add_account(seg, MH_SHM_CLIENT_DAEMON, &sum);
+        *ret = (Totals){
+                .clients = clients,
+                .handles = bounded(sum.handles, seg->n_slots),
+                .scratch_bytes = bounded(sum.bytes, (uint64_t)seg->n_spans * MH_SHM_SPAN_SIZE),
+        };
+}
+
+/* ------------------------------------------------------------------------------------------------ counting anew */
+
+static uint64_t count_handles(const Segment *seg) {
+        uint64_t n = 0;
+
+        for (uint32_t chunk = 0; chunk_exists(seg, chunk); chunk++) {
+                if (chunk_state(load_sc(&seg->chunks[chunk].word)) != MH_SHM_CHUNK_OPEN)
+                        continue;
+                for (uint32_t i = 0; i < MH_SHM_CHUNK_SLOTS; i++) {
+                        unsigned phase = state_phase(load_relaxed(&seg->slots[(size_t)chunk * MH_SHM_CHUNK_SLOTS + i].state));
+
+                        n += phase == MH_SHM_PHASE_LIVE || phase == MH_SHM_PHASE_DYING;
+                }
+        }
+        return n;
+}
+
+/* Bytes in use in one span; those that belong to the client of a SMALL span also to *ret_owned. */
+static uint64_t count_span(const Segment *seg, uint32_t span, uint32_t *ret_client, uint64_t *ret_owned) {
+        const struct mh_shm_span *entry = span_entry(seg, span);
+        uint64_t word = load_sc(&entry->word), owner, used = 0;
+        unsigned state = span_state(word), class = span_arg(word);
+
+        *ret_client = span_client(word);
+        *ret_owned = 0;
+        if (state == MH_SHM_SPAN_LARGE) {
+                owner = load_relaxed(span_owners(seg, span));
+                used = (uint64_t)load_relaxed(&entry->run) * MH_SHM_SPAN_SIZE;
+                if (owner_kind(owner) == MH_SHM_OWNER_CLIENT)
+                        *ret_owned = used;
+                return owner_kind(owner) == MH_SHM_OWNER_FREE ? 0 : used;
+        }
+        if ((state != MH_SHM_SPAN_SMALL && state != MH_SHM_SPAN_ORPHAN) || class >= MH_SHM_CLASSES)
+                return 0;
+        for (uint32_t i = 0, n = class_blocks(class); i < n; i++) {
+                owner = load_relaxed(&span_owners(seg, span)[i]);
+                if (owner_kind(owner) != MH_SHM_OWNER_FREE)
+                        used += class_size(class);
+                if (owner_kind(owner) == MH_SHM_OWNER_CLIENT)
+                        *ret_owned += class_size(class);
+        }
+        return used;
+}
+
+/* Does the daemon write this client's ledger, and so its account? */
+static bool is_ours(const Segment *seg, uint32_t id) {
+        return client_state(seg, id) == MH_SHM_CLIENT_ATTACHED &&
+               !(load_relaxed(&seg->clients[id].flags) & MH_SHM_CLIENT_LEDGER);
+}
+
+static uint64_t count_ledger(const Segment *seg, uint32_t id) {
+        uint64_t base = seg->regions[MH_SHM_REGION_LEDGERS].offset + id * seg->ledger_stride + seg->ledger_slots;
+        uint64_t end = base + (uint64_t)seg->n_slots * sizeof(uint64_t), at = base, from, to, n = 0;
+
+        while (segment_next_data(seg, at, end, &from, &to) > 0) {
+                const uint64_t *words = (const uint64_t *)(const void *)(seg->base + from);
+
+                for (uint64_t i = 0; i < (to - from) / sizeof(uint64_t); i++)
+                        n += load_relaxed(&words[i]) != 0;
+                at = to;
+        }
+        return n;
+}
+
+void totals_recount(Segment *seg) {
+        struct mh_shm_account *daemon = segment_ledger(seg, MH_SHM_CLIENT_DAEMON);
+        uint32_t end = client_end(seg);
+        uint64_t bytes = 0;
+        Sum sum;
+
+        for (uint32_t id = 1; id < end; id++)
+                if (is_ours(seg, id)) {
+                        struct mh_shm_account *a = segment_ledger(seg, id);
+
+                        store_relaxed(&a->owned_bytes, 0);
+                        store_relaxed(&a->handles, count_ledger(seg, id));
+                }
+        for (uint32_t span = 0; span_entry(seg, span); span++) {
+                uint64_t owned;
+                uint32_t client;
+
+                bytes += count_span(seg, span, &client, &owned);
+                if (owned && is_ours(seg, client))
+                        (void)fetch_add_relaxed(
+                                &((struct mh_shm_account *)segment_ledger(seg, client))->owned_bytes, owned);
+        }
+
+        sum = add_accounts(seg, NULL);
+        store_relaxed(&daemon->created, count_handles(seg) - sum.handles);
+        store_relaxed(&daemon->destroyed, 0);
+        store_relaxed(&daemon->alloc_bytes, bytes - sum.bytes);
+        store_relaxed(&daemon->free_bytes, 0);
+}
