@@ -55,7 +55,7 @@ let_library_start_it() {
         chmod +x "$work/daemon"
         mkdir -m 700 "$work/run"
         # It need not wait long for others when all is over.
-        export MONO_HANDLE_D_SOCKET=$work/run/socket MONO_HANDLE_D_BINARY=$work/daemon MONO_HANDLE_D_IDLE_TIMEOUT=1
+        export MONO_HANDLE_D_SOCKET=$work/run/socket MONO_HANDLE_D_BINARY=$work/daemon MONO_HANDLE_D_IDLE_TIMEOUT=1s
 }
 
 show_diagnostics() {

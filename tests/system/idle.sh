@@ -12,7 +12,7 @@ no_segment() { ! compgen -G "/dev/shm/mono-handle-d.$1.*" >/dev/null; }
 
 test_leaves() {
         fresh_service "$1"
-        drop_in "$1" Environment=MONO_HANDLE_D_IDLE_TIMEOUT=0.2
+        drop_in "$1" Environment=MONO_HANDLE_D_IDLE_TIMEOUT=200ms
         client_start a "$1"
         client_tell a attach
         client_tell a new 6
@@ -31,7 +31,7 @@ test_leaves() {
 # As long as somebody is there it stays, whether there is anything to do or not.
 test_stays() {
         fresh_service "$1"
-        drop_in "$1" Environment=MONO_HANDLE_D_IDLE_TIMEOUT=0.1
+        drop_in "$1" Environment=MONO_HANDLE_D_IDLE_TIMEOUT=100ms
         client_start a "$1"
         client_tell a attach
         local before
@@ -44,7 +44,7 @@ test_stays() {
 test_no_connect_is_lost() {
         local before after
         fresh_service "$1"
-        drop_in "$1" Environment=MONO_HANDLE_D_IDLE_TIMEOUT=0.001 '[Unit]' StartLimitIntervalSec=0
+        drop_in "$1" Environment=MONO_HANDLE_D_IDLE_TIMEOUT=1ms '[Unit]' StartLimitIntervalSec=0
         before=$(times_started "$1" || true)
         as "$1" client race 4 100 60
         after=$(times_started "$1")
