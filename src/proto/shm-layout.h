@@ -77,7 +77,7 @@ enum mh_shm_region_id {
         MH_SHM_REGION_LEDGERS   = 8,    /* [clients] of ledger_stride bytes, see below */
         MH_SHM_REGION_SPANS     = 9,    /* struct mh_shm_span [spans] */
         MH_SHM_REGION_SPANMAP   = 10,   /* hint: one bit per span, set: not FREE */
-        MH_SHM_REGION_OWNERS    = 11,   /* uint64_t [spans][4096]: owner words, dense per span */
+        MH_SHM_REGION_OWNERS    = 11,   /* struct mh_shm_owners [spans] */
         MH_SHM_REGION_SCRATCH   = 12,   /* the data: [spans] of 64 KiB */
         MH_SHM_REGION_COUNT     = 13,
 };
@@ -131,7 +131,7 @@ struct mh_shm_shared {
 
         /* raised by anybody, by compare-and-swap, after the pages were reserved; read often */
         uint32_t chunk_hwm;             /* chunk descriptors below this are reserved; a multiple of 32 */
-        uint32_t span_hwm;              /* span entries below this are reserved; a multiple of 32 */
+        uint32_t span_hwm;              /* span entries below this are reserved; a multiple of 128 */
         uint64_t _pad1[7];
 
         /* hints, written often */
@@ -335,18 +335,22 @@ enum mh_shm_span_state {
 };
 
 struct mh_shm_span {
-        /* what others read */
         uint64_t word;
-        uint32_t run;                   /* LARGE: spans in the block. Written before the word says LARGE */
-        uint32_t kept;                  /* FREE: not 0: owner pages were kept and are to be zeroed by the next claim */
         uint64_t size;                  /* LARGE: bytes asked for */
-        uint64_t _pad0[5];
-        /* what others write: one bit per 64 blocks (hint): a block there may be free */
-        uint64_t hints;
-        /* what the owner keeps: */
+        uint32_t run;                   /* LARGE: spans in the block. Written before the word says LARGE */
+        uint32_t kept;                  /* FREE, CLAIMED: not 0: owner pages were kept and are to be zeroed by the next claim */
         uint32_t tag_floor;             /* 24 bits: no block of this span ever had a later tag */
+        uint32_t _pad;
+};
+
+/* What goes with the blocks of one span, and has memory only as long as the span: as many pages as its words need. */
+struct mh_shm_owners {
+        uint64_t hints;                 /* hint: one bit per 64 blocks, set by who freed one there; a line of its own */
         uint32_t countdown;             /* hint: frees to wait for before looking whether the span is empty */
+        uint32_t _pad0;
         uint64_t _pad1[6];
+        uint64_t word[MH_SHM_SPAN_BLOCKS_MAX]; /* owner words, dense: as many as the span has blocks */
+        uint64_t _pad2[504];
 };
 
 /* ------------------------------------------------------------------------------------------------ assertions */
@@ -365,7 +369,8 @@ static_assert(offsetof(struct mh_shm_slot, payload) == 64, "format");
 static_assert(sizeof(struct mh_shm_chunk) == 128, "format");
 static_assert(offsetof(struct mh_shm_chunk, taken) == 64, "format");
 static_assert(sizeof(struct mh_shm_account) == MH_SHM_PAGE, "format");
-static_assert(sizeof(struct mh_shm_span) == 128, "format");
-static_assert(offsetof(struct mh_shm_span, hints) == 64, "format");
+static_assert(sizeof(struct mh_shm_span) == 32, "format");
+static_assert(sizeof(struct mh_shm_owners) == 9 * MH_SHM_PAGE, "format");
+static_assert(offsetof(struct mh_shm_owners, word) == 64, "format");
 
 #endif

@@ -109,8 +109,8 @@ void block_release_orphan(Actor *a, uint32_t span) {
 static void note_free(Segment *seg, uint32_t span, uint32_t index) {
         uint64_t bit = UINT64_C(1) << index / 64;
 
-        if (!(load_sc(&seg->spans[span].hints) & bit))
-                (void)fetch_or_sc(&seg->spans[span].hints, bit);
+        if (!(load_sc(&seg->owners[span].hints) & bit))
+                (void)fetch_or_sc(&seg->owners[span].hints, bit);
 }
 
 static bool free_small(Actor *a, const Block *b, uint64_t owner) {

@@ -108,22 +108,20 @@ static uint64_t all_groups(unsigned class) {
 /* Takes a hint bit of the class's span and looks at the group. False: no more hints there. */
 static bool refill_from_span(Actor *a, unsigned class) {
         ActorClass *k = &a->classes[class];
-        struct mh_shm_span *entry;
-        const uint64_t *owners;
+        struct mh_shm_owners *area;
         uint32_t n = class_blocks(class), first;
         uint64_t hints;
 
         if (!k->span)
                 return false;
-        entry = &a->seg->spans[k->span - 1];
-        owners = span_owners(a->seg, k->span - 1);
-        while ((hints = load_relaxed(&entry->hints) & all_groups(class))) {
+        area = &a->seg->owners[k->span - 1];
+        while ((hints = load_relaxed(&area->hints) & all_groups(class))) {
                 k->group = (unsigned)__builtin_ctzll(hints);
                 /* Taken before the look: who frees a block after we looked at it sets the bit again. */
-                (void)fetch_and_sc(&entry->hints, ~(UINT64_C(1) << k->group));
+                (void)fetch_and_sc(&area->hints, ~(UINT64_C(1) << k->group));
                 first = k->group * 64;
                 for (uint32_t i = 0; i < 64 && first + i < n; i++)
-                        if (owner_kind(load_sc(&owners[first + i])) == MH_SHM_OWNER_FREE)
+                        if (owner_kind(load_sc(&area->word[first + i])) == MH_SHM_OWNER_FREE)
                                 k->candidates |= UINT64_C(1) << i;
                 if (k->candidates)
                         return true;
@@ -147,7 +145,7 @@ static bool find_own_span(Actor *a, unsigned class, uint32_t max_words, uint32_t
                 for (uint64_t bits = ledger_span_word(a, w); bits; bits &= bits - 1) {
                         uint32_t span = w * 64 + (unsigned)__builtin_ctzll(bits);
 
-                        if (is_own(a, span, class) && (load_relaxed(&a->seg->spans[span].hints) & all_groups(class))) {
+                        if (is_own(a, span, class) && (load_relaxed(&a->seg->owners[span].hints) & all_groups(class))) {
                                 a->span_cursor = w;
                                 a->classes[class].span = span + 1;
                                 return true;
@@ -184,7 +182,7 @@ static bool adopt_span(Actor *a, unsigned class) {
                 ledger_clear_span(a, hint - 1);
                 return false;
         }
-        store_sc(&entry->hints, UINT64_MAX);
+        store_sc(&seg->owners[hint - 1].hints, UINT64_MAX);
         a->classes[class].span = hint;
         return true;
 }
@@ -261,8 +259,8 @@ static int claim_span(Actor *a, unsigned class) {
                 return r;
         }
         entry = &seg->spans[span];
-        entry->countdown = 0;
-        store_relaxed(&entry->hints, all_groups(class));
+        seg->owners[span].countdown = 0;
+        store_relaxed(&seg->owners[span].hints, all_groups(class));
         /* CLAIMED is ours alone to leave. Who finds it SMALL finds owner words. */
         store_sc(&entry->word, span_with(load_relaxed(&entry->word), MH_SHM_SPAN_SMALL, a->id, class));
         a->classes[class].span = span + 1;
@@ -422,7 +420,7 @@ void scratch_tidy(Actor *a) {
                                         ;
                         } else if (span_state(word) == MH_SHM_SPAN_SMALL && span_client(word) == a->id) {
                                 /* What the lost actor had found there must be found again. */
-                                store_sc(&entry->hints, UINT64_MAX);
+                                store_sc(&seg->owners[span].hints, UINT64_MAX);
                         } else if (span_state(word) == MH_SHM_SPAN_CLAIMED && span_client(word) == a->id) {
                                 span_release(a, span);
                         } else if (span_state(word) == MH_SHM_SPAN_FREE) {
@@ -457,19 +455,20 @@ static int find_alive(Actor *a, uint64_t scratch, Block *ret, uint64_t *ret_owne
  */
 static void consider_release(Actor *a, const Block *b) {
         struct mh_shm_span *entry = &a->seg->spans[b->span];
+        struct mh_shm_owners *area = &a->seg->owners[b->span];
         unsigned class = span_arg(b->span_word);
         uint32_t used = 0, n;
 
         if (block_is_large(b) || !is_own(a, b->span, class) || a->classes[class].span == b->span + 1)
                 return;
-        if (entry->countdown > 1) {
-                entry->countdown--;
+        if (area->countdown > 1) {
+                area->countdown--;
                 return;
         }
         n = class_blocks(class);
         for (uint32_t i = 0; i < n; i++)
                 used += owner_kind(load_sc(&span_owners(a->seg, b->span)[i])) != MH_SHM_OWNER_FREE;
-        entry->countdown = used;
+        area->countdown = used;
         if (used || keep_spare(a, b->span))
                 return;
         /* Only we take blocks from it, so empty it stays. */

@@ -69,7 +69,7 @@ static void lay_out(struct mh_shm_header *h) {
                 [MH_SHM_REGION_LEDGERS] = h->n_clients * h->ledger_stride,
                 [MH_SHM_REGION_SPANS] = (uint64_t)h->n_spans * sizeof(struct mh_shm_span),
                 [MH_SHM_REGION_SPANMAP] = align_up(h->n_spans, 64) / 8,
-                [MH_SHM_REGION_OWNERS] = (uint64_t)h->n_spans * MH_SHM_SPAN_BLOCKS_MAX * sizeof(uint64_t),
+                [MH_SHM_REGION_OWNERS] = (uint64_t)h->n_spans * sizeof(struct mh_shm_owners),
                 [MH_SHM_REGION_SCRATCH] = (uint64_t)h->n_spans * MH_SHM_SPAN_SIZE,
         };
 

@@ -45,7 +45,7 @@ typedef struct Segment {
         uint64_t *holders;              /* [group - 1][slot] */
         struct mh_shm_span *spans;
         uint64_t *spanmap;
-        uint64_t *owners;
+        struct mh_shm_owners *owners;
         uint8_t *scratch;
 } Segment;
 

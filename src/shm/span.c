@@ -11,7 +11,7 @@
 #include "shm/words.h"
 
 #define ENTRIES_PER_PAGE (MH_SHM_PAGE / (uint32_t)sizeof(struct mh_shm_span))
-#define OWNERS_BYTES     ((uint64_t)MH_SHM_SPAN_BLOCKS_MAX * sizeof(uint64_t))
+#define OWNERS_BYTES     ((uint64_t)sizeof(struct mh_shm_owners))
 
 /* ------------------------------------------------------------------------------------------------ entries */
 
@@ -158,7 +158,7 @@ int span_claim_run(Actor *a, uint32_t n, uint32_t *ret_head) {
 int span_populate(Actor *a, uint32_t span, uint32_t n, uint32_t blocks) {
         Segment *seg = a->seg;
         struct mh_shm_span *entry = &seg->spans[span];
-        uint64_t owners = (uint64_t)blocks * sizeof(uint64_t);
+        uint64_t owners = offsetof(struct mh_shm_owners, word) + (uint64_t)blocks * sizeof(uint64_t);
         int r;
 
         assert(blocks > 0 && blocks <= MH_SHM_SPAN_BLOCKS_MAX);
@@ -210,7 +210,7 @@ static void raise_floor_by_read(const Segment *seg, uint32_t span) {
         uint32_t floor = load_relaxed(&seg->spans[span].tag_floor) & MH_SHM_TAG_MASK, latest = floor;
         uint64_t words[MH_SHM_PAGE / sizeof(uint64_t)];
 
-        for (uint64_t at = 0; at < OWNERS_BYTES; at += sizeof(words)) {
+        for (uint64_t at = offsetof(struct mh_shm_owners, word); at + sizeof(words) <= OWNERS_BYTES; at += sizeof(words)) {
                 if (segment_read(seg, MH_SHM_REGION_OWNERS, span * OWNERS_BYTES + at, words, sizeof(words)) < 0)
                         break;
                 latest = latest_of(words, sizeof(words) / sizeof(words[0]), floor, latest);

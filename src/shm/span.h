@@ -21,7 +21,7 @@ struct mh_shm_span *span_entry(const Segment *seg, uint32_t span);
 
 /* The owner words of a span. */
 static inline uint64_t *span_owners(const Segment *seg, uint32_t span) {
-        return &seg->owners[(size_t)span * MH_SHM_SPAN_BLOCKS_MAX];
+        return seg->owners[span].word;
 }
 
 /* FREE to CLAIMED(this client, head), ledger bit set. 1: done; 0: it is not free; -ENOSPC. */
