@@ -166,6 +166,15 @@ static unsigned empty_before(const Segment *seg, uint32_t end) {
         return n;
 }
 
+/* Between chunks the daemon's ledger is all zeros, and a pass leaves many pages of them. */
+static void forget_ledger(Actor *a) {
+        const Segment *seg = a->seg;
+
+        for (unsigned i = 0; i < sizeof(a->account->reserved) / sizeof(a->account->reserved[0]); i++)
+                store_relaxed(&a->account->reserved[i], 0);
+        (void)segment_punch(seg, MH_SHM_REGION_LEDGERS, seg->ledger_slots, seg->ledger_stride - seg->ledger_slots);
+}
+
 int trim_step(Segment *seg, uint32_t *cursor, unsigned keep, unsigned units) {
         int left = (int)units;
         unsigned empty = empty_before(seg, *cursor);
@@ -181,6 +190,7 @@ int trim_step(Segment *seg, uint32_t *cursor, unsigned keep, unsigned units) {
                 (void)close_chunk(&a, *cursor);
         }
         *cursor = 0;
+        forget_ledger(&a);
         return 0;
 }
 
