@@ -11,7 +11,8 @@
 /* The block knows only so much of the reference: where, and the low bits of its tag. */
 static bool ref_names(uint64_t ref, uint64_t offset, uint64_t word)
 {
-        return ref != 0 && ref_offset(ref) == offset && (ref & MH_SHM_REF_TAG_MASK) == (owner_tag(word) & MH_SHM_REF_TAG_MASK);
+        return ref != 0 && ref_offset(ref) == offset &&
+               (ref & MH_SHM_REF_TAG_MASK) == (owner_tag(word) & MH_SHM_REF_TAG_MASK);
 }
 
 void verify_reference(Verify *v, uint32_t slot, unsigned entry, const struct mh_shm_slot *s)
@@ -169,9 +170,8 @@ static void check_continuations(Verify *v, uint32_t head, const struct mh_shm_sp
 
         for (uint32_t p = head + 1; p - head < h->run; p++) {
                 view_span(&v->view, p, &s);
-                if (span_arg(s.word) == head &&
-                    (span_state(s.word) == MH_SHM_SPAN_CONT ||
-                     (span_state(s.word) == MH_SHM_SPAN_CLAIMED && !verify_at_rest(v))))
+                if (span_arg(s.word) == head && (span_state(s.word) == MH_SHM_SPAN_CONT ||
+                                                 (span_state(s.word) == MH_SHM_SPAN_CLAIMED && !verify_at_rest(v))))
                         continue;
                 /* A dead client may have left it half made, or half freed. */
                 if (verify_at_rest(v) && span_state(s.word) == MH_SHM_SPAN_CLAIMED && span_arg(s.word) == head &&
@@ -377,6 +377,6 @@ void verify_memory(Verify *v)
         check_memory(v, MH_SHM_REGION_SLOTS, MH_SHM_CHUNK_SLOTS * sizeof(struct mh_shm_slot), chunk_has_memory);
         check_memory(v, MH_SHM_REGION_HOLDERS, MH_SHM_PAGE, holders_have_memory);
         check_memory(v, MH_SHM_REGION_LEDGERS, v->view.seg.ledger_stride, ledger_has_memory);
-        check_memory(v, MH_SHM_REGION_OWNERS, MH_SHM_SPAN_BLOCKS_MAX * sizeof(uint64_t), owners_have_memory);
+        check_memory(v, MH_SHM_REGION_OWNERS, sizeof(struct mh_shm_owners), owners_have_memory);
         check_memory(v, MH_SHM_REGION_SCRATCH, MH_SHM_SPAN_SIZE, scratch_has_memory);
 }

@@ -79,7 +79,7 @@ void verify_tables(Verify *v)
 
         check_mark(v, MH_SHM_REGION_CLIENTS, view->shared.client_hwm, view->seg.n_clients, 1);
         check_mark(v, MH_SHM_REGION_CHUNKS, view->shared.chunk_hwm, view->seg.n_chunks, 32);
-        check_mark(v, MH_SHM_REGION_SPANS, view->shared.span_hwm, view->seg.n_spans, 32);
+        check_mark(v, MH_SHM_REGION_SPANS, view->shared.span_hwm, view->seg.n_spans, 128);
 
         for (uint32_t i = 0; i < view->client_hwm; i++) {
                 check_entry(v, i, &view->clients[i]);

@@ -30,8 +30,8 @@
 #include "shm/verify-internal.h"
 
 /* How often something is looked at again, and how long after the last time. */
-#define LOOKS    8U
-#define LOOK_NS  1000000L
+#define LOOKS   8U
+#define LOOK_NS 1000000L
 
 /* Findings of a segment in use that are kept: enough to see what is wrong, and a bound on what damage can cost. */
 #define KEEP_MAX 65536U

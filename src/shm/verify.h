@@ -9,24 +9,24 @@
 #include "shm/segment.h"
 
 typedef struct VerifyFinding {
-        const char *rule;               /* short and stable, such as "holder-without-ledger" */
-        const char *text;               /* a sentence with the numbers */
+        const char *rule; /* short and stable, such as "holder-without-ledger" */
+        const char *text; /* a sentence with the numbers */
 } VerifyFinding;
 
 typedef struct VerifyStats {
         uint32_t clients;
-        uint64_t handles;               /* LIVE slots */
-        uint64_t reserved;              /* slots RESERVED, DYING or DEAD */
-        uint64_t blocks;                /* scratch blocks in use */
-        uint64_t scratch_bytes;         /* in whole blocks */
-        uint64_t spans;                 /* not FREE */
+        uint64_t handles;       /* LIVE slots */
+        uint64_t reserved;      /* slots RESERVED, DYING or DEAD */
+        uint64_t blocks;        /* scratch blocks in use */
+        uint64_t scratch_bytes; /* in whole blocks */
+        uint64_t spans;         /* not FREE */
         uint64_t findings;
 } VerifyStats;
 
 typedef void (*VerifyFn)(const VerifyFinding *finding, void *userdata);
 
-#define VERIFY_AT_REST  (1U << 0)       /* nobody works on it: leaks and pending states are findings too */
-#define VERIFY_NO_DEAD  (1U << 1)       /* nor is anybody dead: all entries are FREE or ATTACHED */
+#define VERIFY_AT_REST (1U << 0) /* nobody works on it: leaks and pending states are findings too */
+#define VERIFY_NO_DEAD (1U << 1) /* nor is anybody dead: all entries are FREE or ATTACHED */
 
 /*
  * Calls `fn` (may be NULL) for each finding. On a segment that is in use, what changes while it is looked at is looked at

@@ -237,7 +237,9 @@ void view_span(View *v, uint32_t span, struct mh_shm_span *ret)
 
 uint64_t view_owner(View *v, uint32_t span, uint32_t block)
 {
-        return peek_word(v, MH_SHM_REGION_OWNERS, ((uint64_t)span * MH_SHM_SPAN_BLOCKS_MAX + block) * sizeof(uint64_t));
+        return peek_word(v, MH_SHM_REGION_OWNERS,
+                         (uint64_t)span * sizeof(struct mh_shm_owners) + offsetof(struct mh_shm_owners, word) +
+                                 (uint64_t)block * sizeof(uint64_t));
 }
 
 uint64_t view_chunk_word(View *v, uint32_t chunk)
@@ -278,7 +280,8 @@ void view_chunk(View *v, uint32_t chunk, ViewChunk *ret)
         memset(ret->holders[1], 0, (v->seg.n_groups - 1) * sizeof(ret->holders[1]));
         for (unsigned g = 1; g <= groups; g++)
                 view_read(v, MH_SHM_REGION_HOLDERS,
-                          ((uint64_t)(g - 1) * v->seg.n_slots + (uint64_t)chunk * MH_SHM_CHUNK_SLOTS) * sizeof(uint64_t),
+                          ((uint64_t)(g - 1) * v->seg.n_slots + (uint64_t)chunk * MH_SHM_CHUNK_SLOTS) *
+                                  sizeof(uint64_t),
                           ret->holders[g], sizeof(ret->holders[g]));
 }
 
@@ -366,6 +369,7 @@ bool view_block(View *v, uint64_t offset, ViewBlock *ret)
 
 void view_owners(View *v, uint32_t span, uint32_t n, uint64_t *ret)
 {
-        view_read(v, MH_SHM_REGION_OWNERS, (uint64_t)span * MH_SHM_SPAN_BLOCKS_MAX * sizeof(uint64_t), ret,
+        view_read(v, MH_SHM_REGION_OWNERS,
+                  (uint64_t)span * sizeof(struct mh_shm_owners) + offsetof(struct mh_shm_owners, word), ret,
                   n * sizeof(uint64_t));
 }

@@ -20,14 +20,14 @@
 typedef struct ViewPage ViewPage;
 
 typedef struct View {
-        Segment seg;                     /* loaded, not mapped; the descriptor is the caller's */
-        int error;                       /* the first, negative; 0: none so far */
-        struct mh_shm_shared shared;     /* as read */
-        uint32_t client_hwm;             /* the marks in it, but never more than there are */
+        Segment seg;                 /* loaded, not mapped; the descriptor is the caller's */
+        int error;                   /* the first, negative; 0: none so far */
+        struct mh_shm_shared shared; /* as read */
+        uint32_t client_hwm;         /* the marks in it, but never more than there are */
         uint32_t chunk_hwm;
         uint32_t span_hwm;
-        struct mh_shm_client *clients;   /* [n_clients]; zeros from client_hwm on */
-        uint64_t *pages;                 /* [ledger_rows][client_words]: which client's ledger has data in that page */
+        struct mh_shm_client *clients; /* [n_clients]; zeros from client_hwm on */
+        uint64_t *pages;               /* [ledger_rows][client_words]: which client's ledger has data in that page */
         uint32_t ledger_rows;
         uint32_t client_words;
         ViewPage *cache;
@@ -83,7 +83,7 @@ void view_span_bits(View *v, uint32_t client, uint32_t page, uint64_t ret[static
 
 /* A scratch block. */
 typedef struct ViewBlock {
-        uint64_t word;   /* its owner word */
+        uint64_t word; /* its owner word */
         uint64_t span_word;
         uint64_t offset; /* of the block, in the scratch region */
         uint64_t size;   /* bytes of the whole block */
