@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "daemon/adopt.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/atomics.h"
+#include "base/cleanup.h"
+#include "base/process.h"
+#include "daemon/server.h"
+#include "daemon/sigbus.h"
+#include "shm/totals.h"
+#include "shm/trim.h"
+
+/* How long the dead are reaped before anybody is served; what is left then is reaped meanwhile. */
+#define REAP_FIRST_USEC UINT64_C(1000000)
+
+typedef struct Found {
+        unsigned living;
+        unsigned dead;
+} Found;
+
+/* Writes down whose segment it is now. The words may hold anything: they are replaced, not believed. */
+static void sign(Server *s)
+{
+        struct mh_shm_shared *shared = s->store.segment.shared;
+
+        store_relaxed(&shared->limit_client_handles, s->options->segment.limit_client_handles);
+        store_relaxed(&shared->limit_client_scratch, s->options->segment.limit_client_scratch);
+        store_relaxed(&shared->daemon_start_time, s->daemon_start_time);
+        store_relaxed(&shared->daemon_pid, s->daemon_pid);
+        store_release(&shared->epoch, load_relaxed(&shared->epoch) + 1); /* for people who look; pairs with nothing */
+}
+
+/* What stands in the entry of somebody who is dead does not matter any more. */
+static int adopt_dead(Server *s, uint32_t id, const ClientInfo *info, Found *found)
+{
+        Peer nobody = PEER_NONE;
+        Attachment *a;
+        int r;
+
+        r = attachment_new(&a, s, id, info, &nobody);
+        if (r < 0)
+                return r;
+        server_add(s, a);
+        attachment_die(a);
+        found->dead++;
+        return 0;
+}
+
+static int adopt_entry(Server *s, uint32_t id, Found *found)
+{
+        const Segment *seg = &s->store.segment;
+        ClientInfo info = {};
+        Attachment *a;
+        int r;
+
+        switch (client_state(seg, id)) {
+        case MH_SHM_CLIENT_FREE:
+                return 0;
+        case MH_SHM_CLIENT_ATTACHED:
+                client_info(seg, id, &info);
+                r = attachment_new(&a, s, id, &info, NULL);
+                if (r == -ESRCH)
+                        return adopt_dead(s, id, &info, found);
+                if (r < 0)
+                        return r;
+                server_add(s, a);
+                request_recover(&a->actor);
+                attachment_wait(a);
+                found->living++;
+                return 0;
+        default:
+                return adopt_dead(s, id, &info, found);
+        }
+}
+
+static int adopt_all(Server *s, Found *found)
+{
+        int r;
+
+        trim_recover(&s->store.segment);
+        for (uint32_t id = 1; id < s->n_ids && !sigbus_hit(); id++) {
+                r = adopt_entry(s, id, found);
+                if (r < 0)
+                        return r;
+        }
+        (void)reaper_hurry(&s->reaper, true, REAP_FIRST_USEC);
+        totals_recount(&s->store.segment);
+        return 0;
+}
+
+int adopt_segment(Server *s, AdoptFrom from)
+{
+        Found found = {};
+        int r;
+
+        assert(store_is_open(&s->store));
+
+        r = server_open_tables(s);
+        if (r >= 0) {
+                sign(s);
+                if (from != ADOPT_NEW)
+                        r = adopt_all(s, &found);
+        }
+        if (r >= 0)
+                r = store_check(&s->store);
+        if (r < 0) {
+                if (from == ADOPT_NEW)
+                        server_drop_empty_segment(s);
+                else
+                        server_leave_segment(s);
+                return r;
+        }
+
+        server_keep_segment(s, from);
+        if (from == ADOPT_NEW)
+                report_created(&s->store);
+        else
+                report_adopted(s, from, found.living, found.dead);
+        server_changed(s);
+        return 0;
+}
+
+bool adopt_is_served(const Segment *loaded)
+{
+        _cleanup_close_ int pidfd = -1;
+        struct mh_shm_shared shared;
+
+        if (segment_read(loaded, MH_SHM_REGION_SHARED, 0, &shared, sizeof(shared)) < 0)
+                return false;
+        if (shared.daemon_pid == (uint32_t)getpid())
+                return false;
+        pidfd = process_pidfd_started((pid_t)shared.daemon_pid, shared.daemon_start_time);
+        return pidfd >= 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ at start */
+
+/* Can the daemon start without this segment? Then it is left, and if it is nobody's any more, removed. */
+static int leave_unusable(Server *s, const char *name, int error)
+{
+        switch (error) {
+        case -EBADMSG: /* damaged */
+        case -EIO:     /* cut short while we looked */
+        case -EAGAIN:  /* never finished */
+        case -ESTALE:  /* closed for good */
+                report_unusable(name, error);
+                if (name[0] != '\0')
+                        store_remove_name(&s->store, name);
+                return 0;
+        case -EPERM: /* not ours to remove */
+                report_unusable(name, error);
+                return 0;
+        default:
+                return error;
+        }
+}
+
+/* The one of them that the record names comes first: there is more than one only if a daemon died while it changed
+ * them. */
+static void sort_fds(Server *s, int *fds, size_t n_fds)
+{
+        Segment probe;
+        Record record;
+
+        if (n_fds < 2 || record_read(s->store.record_path, &record) < 0)
+                return;
+        for (size_t i = 1; i < n_fds; i++)
+                if (segment_load(&probe, fds[i]) == 0 && memcmp(probe.id, record.id, sizeof(probe.id)) == 0) {
+                        int fd = fds[0];
+
+                        fds[0] = fds[i];
+                        fds[i] = fd;
+                        return;
+                }
+}
+
+static int try_fd(Server *s, int *fd)
+{
+        char name[RECORD_NAME_MAX];
+        int r;
+
+        r = store_open_fd(&s->store, *fd);
+        if (r < 0) {
+                store_find_name(*fd, name);
+                if (r == -EPROTONOSUPPORT)
+                        report_foreign(*fd, name);
+                return leave_unusable(s, name, r);
+        }
+        (void)TAKE_FD(*fd);
+        memcpy(name, s->store.name, sizeof(name));
+        r = adopt_segment(s, ADOPT_FDSTORE);
+        return r < 0 ? leave_unusable(s, name, r) : 1;
+}
+
+static int try_record(Server *s)
+{
+        char name[RECORD_NAME_MAX];
+        int r;
+
+        r = store_open_record(&s->store, name);
+        if (r == -ENOENT) {
+                (void)record_remove(s->store.record_path);
+                return 0;
+        }
+        if (r == -EPROTONOSUPPORT)
+                report_foreign(-1, name);
+        if (r >= 0)
+                r = adopt_segment(s, ADOPT_RECORD);
+        return r < 0 ? leave_unusable(s, name, r) : 1;
+}
+
+int adopt_at_start(Server *s, int *fds, size_t n_fds)
+{
+        int r = 0;
+
+        sort_fds(s, fds, n_fds);
+        for (size_t i = 0; i < n_fds && r == 0; i++)
+                r = try_fd(s, &fds[i]);
+        fd_close_many(fds, n_fds);
+        return r != 0 ? r : try_record(s);
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "daemon/attachment.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/process.h"
+#include "daemon/server.h"
+
+/* A process that is being killed loses its connection a little before it has ended; and one that was adopted may be
+ * about to map the segment. So the first look is not the first thing that is done. */
+#define LOOK_AFTER_HANGUP_USEC (100 * UINT64_C(1000))
+#define LOOK_AFTER_ADOPT_USEC  (2 * UINT64_C(1000000))
+#define LOOK_BACKOFF_USEC      UINT64_C(1000000) /* then twice as long each time */
+#define LOOK_BACKOFF_DOUBLINGS 6U
+#define GRACE_USEC             (30 * UINT64_C(1000000)) /* for a client without a process that we know */
+
+/* A coarse clock is good enough. */
+#define ACCURACY_USEC (10 * UINT64_C(1000))
+
+static int on_death(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        attachment_die(userdata);
+        return 0;
+}
+
+static int watch_process(Attachment *a)
+{
+        return sd_event_add_io(a->server->event, &a->death, a->pidfd, EPOLLIN, on_death, a);
+}
+
+/* Finds the process of a client that another daemon attached. 0 if it is known now or cannot be found out; -ESRCH. */
+static int find_process(Attachment *a)
+{
+        int fd;
+
+        if (a->info.pid == 0 || a->pidfd >= 0)
+                return 0;
+        fd = process_pidfd_started((pid_t)a->info.pid, a->info.start_time);
+        if (fd < 0)
+                return fd == -ESRCH ? -ESRCH : 0;
+        a->pidfd = fd;
+        if (watch_process(a) < 0)
+                a->pidfd = fd_close(a->pidfd);
+        return 0;
+}
+
+static void look_in(Attachment *a, uint64_t usec)
+{
+        (void)sd_event_source_set_time_relative(a->timer, usec);
+        (void)sd_event_source_set_enabled(a->timer, SD_EVENT_ONESHOT);
+}
+
+/* 1 if its process may still have the segment mapped, 0 if it certainly has not. */
+static int still_maps(Attachment *a)
+{
+        struct stat st;
+        int r;
+
+        if (fstat(a->server->store.fd, &st) < 0)
+                return 1;
+        r = process_maps_file((pid_t)a->info.pid, st.st_dev, st.st_ino);
+        return r != 0;
+}
+
+static bool is_gone(Attachment *a)
+{
+        if (!attachment_maps(a))
+                return true; /* the time of grace is over */
+        if (find_process(a) == -ESRCH)
+                return true;
+        if (a->pidfd >= 0 && process_pidfd_dead(a->pidfd) == 1)
+                return true;
+        return still_maps(a) == 0;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Attachment *a = userdata;
+
+        if (a->connection || a->dead)
+                return 0;
+        if (is_gone(a)) {
+                attachment_die(a);
+                return 0;
+        }
+        if (!a->told_lost) {
+                a->told_lost = true;
+                report_lost(a);
+        }
+        look_in(a, LOOK_BACKOFF_USEC << MIN(a->looks, LOOK_BACKOFF_DOUBLINGS));
+        a->looks++;
+        return 0;
+}
+
+int attachment_new(Attachment **ret, Server *server, uint32_t id, const ClientInfo *info, Peer *peer)
+{
+        _cleanup_(attachment_freep) Attachment *a = NULL;
+        int r;
+
+        a = calloc(1, sizeof(*a));
+        if (!a)
+                return -ENOMEM;
+        a->server = server;
+        a->id = id;
+        a->info = *info;
+        a->pidfd = peer ? TAKE_FD(peer->pidfd) : -1;
+        if (info->pid == 0 || process_comm((pid_t)info->pid, a->comm) < 0)
+                (void)snprintf(a->comm, sizeof(a->comm), "%s", info->name);
+        actor_init(&a->actor, &server->store.segment, id, segment_ledger(&server->store.segment, id));
+        a->actor.intent = &server->store.segment.clients[id].intent;
+
+        r = sd_event_add_time_relative(server->event, &a->timer, CLOCK_MONOTONIC, GRACE_USEC, ACCURACY_USEC, on_timer,
+                                       a);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(a->timer, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        r = peer ? (a->pidfd >= 0 ? watch_process(a) : 0) : find_process(a);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(a);
+        return 0;
+}
+
+static void stop_watching(Attachment *a)
+{
+        a->timer = sd_event_source_disable_unref(a->timer);
+        a->death = sd_event_source_disable_unref(a->death);
+        a->pidfd = fd_close(a->pidfd);
+}
+
+Attachment *attachment_free(Attachment *a)
+{
+        if (!a)
+                return NULL;
+        stop_watching(a);
+        free(a);
+        return NULL;
+}
+
+void attachment_bind(Attachment *a, Connection *c)
+{
+        Connection *older = a->connection;
+
+        assert(!a->dead);
+
+        a->connection = c;
+        if (older && older != c)
+                connection_close(older);
+        (void)sd_event_source_set_enabled(a->timer, SD_EVENT_OFF);
+        a->looks = 0;
+        a->told_lost = false;
+}
+
+void attachment_hangup(Attachment *a)
+{
+        a->connection = NULL;
+        if (a->dead)
+                return;
+        if (!attachment_maps(a) || (a->pidfd >= 0 && process_pidfd_dead(a->pidfd) == 1))
+                attachment_die(a);
+        else
+                look_in(a, LOOK_AFTER_HANGUP_USEC);
+}
+
+void attachment_wait(Attachment *a)
+{
+        if (attachment_maps(a))
+                look_in(a, LOOK_AFTER_ADOPT_USEC);
+        else if (a->info.pid == 0)
+                look_in(a, GRACE_USEC);
+        else if (a->pidfd < 0)
+                /* It has a process, but we cannot watch it. */
+                look_in(a, GRACE_USEC);
+}
+
+void attachment_look_soon(Attachment *a)
+{
+        if (!a->dead && !a->connection && attachment_maps(a))
+                look_in(a, 0);
+}
+
+void attachment_die(Attachment *a)
+{
+        Connection *c = a->connection;
+
+        if (a->dead)
+                return;
+        a->dead = true;
+        stop_watching(a);
+        if (c && !a->detached) {
+                a->connection = NULL;
+                connection_close(c);
+        }
+        reaper_add(&a->server->reaper, a);
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * A client, from its attach until it is found to be dead: the daemon's own record of it. What the client table in the
+ * segment says is for the next daemon; this one believes what it wrote down for itself.
+ *
+ * To reap somebody who still runs would be worse than a leak, so there are few ways to die:
+ *
+ *   its process has ended           the pidfd says so, and it speaks for all threads, not for the first one
+ *   it said Detach
+ *   it does not map the segment, and its connection ended, however
+ *   it maps the segment, its connection ended, and now no thread of its process maps it any more: it called exec()
+ *
+ * A client that maps the segment and whose connection ended otherwise is lost: it may have called closefrom(), or
+ * handed its socket to somebody who closed it. It can resume; meanwhile we look again from time to time whether its
+ * process still maps the segment. Where we cannot look, it stays lost until its process ends.
+ *
+ * A client that was adopted has no connection yet. If it maps the segment it is lost, as above. If not, it is waited
+ * for as long as its process lives, or for a while where we do not know its process.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "base/process.h"
+#include "daemon/peer.h"
+#include "shm/client.h"
+#include "shm/reap.h"
+
+typedef struct Attachment Attachment;
+typedef struct Connection Connection;
+typedef struct Server Server;
+
+struct Attachment {
+        Server *server;
+        uint32_t id;
+        ClientInfo info;
+        char comm[PROCESS_COMM_MAX]; /* for people: of its process, or else what it calls itself */
+        Connection *connection;      /* NULL: none at present */
+        int pidfd;                   /* -1: its process is not known, or cannot be watched */
+        sd_event_source *death;      /* of its process */
+        sd_event_source *timer;      /* to look again */
+        unsigned looks;              /* how often we did, since the connection ended */
+        bool told_lost;
+        Actor actor; /* acts in its name */
+
+        bool dead;
+        bool detached; /* by its own wish */
+        bool reaping;  /* the next one is in use */
+        Reap reap;
+        Attachment *reap_next;
+};
+
+/*
+ * For a client whose entry in the client table is ATTACHED. If `peer` is not NULL its pidfd is taken, on failure too.
+ * Otherwise the process is looked for: -ESRCH if it has ended.
+ */
+int attachment_new(Attachment **ret, Server *server, uint32_t id, const ClientInfo *info, Peer *peer);
+Attachment *attachment_free(Attachment *a);
+DEFINE_CLEANUP(Attachment *, attachment_free)
+
+/* It has a connection (again); the older one, if there is one, is closed. */
+void attachment_bind(Attachment *a, Connection *c);
+
+/* Its connection has ended. May free it, sooner or later. */
+void attachment_hangup(Attachment *a);
+
+/* It was adopted, and has no connection yet. */
+void attachment_wait(Attachment *a);
+
+/* It is dead: hands it to the reaper. */
+void attachment_die(Attachment *a);
+
+/* Looks at once whether it is still there, instead of later. */
+void attachment_look_soon(Attachment *a);
+
+static inline bool attachment_maps(const Attachment *a)
+{
+        return a->info.flags & MH_SHM_CLIENT_MAPS;
+}

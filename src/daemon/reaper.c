@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "daemon/reaper.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "daemon/server.h"
+#include "daemon/sigbus.h"
+#include "shm/trim.h"
+
+/* A turn ends when this time is over; a step in it is far shorter. */
+#define TURN_USEC  UINT64_C(400)
+#define STEP_UNITS 100U
+
+/* Empty chunks that are kept, 64 KiB each: handles that come and go shall not cost a system call. */
+#define TRIM_KEEP  4U
+#define TRIM_UNITS 500U
+
+#define LATER_USEC UINT64_C(1000000)
+
+static uint64_t now_usec(void)
+{
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void append(Reaper *r, Attachment *a)
+{
+        a->reap_next = NULL;
+        if (r->last)
+                r->last->reap_next = a;
+        else
+                r->first = a;
+        r->last = a;
+        r->n++;
+}
+
+static Attachment *take_first(Reaper *r)
+{
+        Attachment *a = r->first;
+
+        r->first = a->reap_next;
+        if (!r->first)
+                r->last = NULL;
+        r->n--;
+        return a;
+}
+
+void reaper_add(Reaper *r, Attachment *a)
+{
+        assert(a->dead);
+
+        client_kill(&r->server->store.segment, a->id);
+        append(r, a);
+        (void)sd_event_source_set_enabled(r->work, SD_EVENT_ON);
+}
+
+static void finish_first(Reaper *r)
+{
+        Attachment *a = take_first(r);
+
+        if (r->n == 0) {
+                (void)sd_event_source_set_enabled(r->work, SD_EVENT_OFF);
+                reaper_trim(r);
+        }
+        server_reaped(r->server, a);
+}
+
+/* False: there is no memory to begin with it now. It goes to the end of the queue; when all are there, later is soon
+ * enough. */
+static bool begin_first(Reaper *r)
+{
+        Attachment *a = r->first;
+
+        if (a->reaping)
+                return true;
+        if (reap_init(&a->reap, &r->server->store.segment, a->id) >= 0) {
+                a->reaping = true;
+                r->n_postponed = 0;
+                return true;
+        }
+        append(r, take_first(r));
+        r->n_postponed++;
+        if (r->n_postponed >= r->n) {
+                r->n_postponed = 0;
+                (void)sd_event_source_set_enabled(r->work, SD_EVENT_OFF);
+                (void)sd_event_source_set_time_relative(r->later, LATER_USEC);
+                (void)sd_event_source_set_enabled(r->later, SD_EVENT_ONESHOT);
+        }
+        return false;
+}
+
+static int on_later(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Reaper *r = userdata;
+
+        return sd_event_source_set_enabled(r->work, r->first ? SD_EVENT_ON : SD_EVENT_OFF);
+}
+
+/* Until the time is over, `n` entries are done or none is left. What is read from a segment that was pulled away is
+ * not to be believed: whoever called sees to that. */
+static unsigned work(Reaper *r, uint64_t deadline, unsigned n)
+{
+        unsigned done = 0;
+
+        while (r->first && done < n && !sigbus_hit()) {
+                if (begin_first(r) && reap_step(&r->first->reap, STEP_UNITS) == 0) {
+                        if (sigbus_hit())
+                                break;
+                        finish_first(r);
+                        done++;
+                }
+                if (now_usec() >= deadline)
+                        break;
+        }
+        return done;
+}
+
+static int on_work(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        Reaper *r = userdata;
+
+        (void)work(r, now_usec() + TURN_USEC, UINT32_MAX);
+        server_check_segment(r->server);
+        return 0;
+}
+
+bool reaper_hurry(Reaper *r, bool all, uint64_t usec)
+{
+        unsigned done = work(r, now_usec() + usec, all ? UINT32_MAX : 1);
+
+        return all ? r->n == 0 : done > 0;
+}
+
+static int on_trim(sd_event_source *source, void *userdata)
+{
+        Reaper *r = userdata;
+        Segment *seg = &r->server->store.segment;
+
+        if (!store_is_open(&r->server->store))
+                return 0;
+        if (trim_step(seg, &r->trim_cursor, TRIM_KEEP, TRIM_UNITS) > 0)
+                return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        /* What was looked at stays mapped here and would count as ours. */
+        segment_relax(seg);
+        server_check_segment(r->server);
+        return 0;
+}
+
+void reaper_trim(Reaper *r)
+{
+        r->trim_cursor = 0;
+        (void)sd_event_source_set_enabled(r->trim, SD_EVENT_ONESHOT);
+}
+
+int reaper_init(Reaper *r, Server *server)
+{
+        int k;
+
+        *r = (Reaper){ .server = server, .kick = -1 };
+
+        r->kick = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (r->kick < 0)
+                return -errno;
+        k = sd_event_add_io(server->event, &r->work, r->kick, EPOLLIN, on_work, r);
+        if (k < 0)
+                return k;
+        k = sd_event_source_set_enabled(r->work, SD_EVENT_OFF);
+        if (k < 0)
+                return k;
+        k = sd_event_add_time_relative(server->event, &r->later, CLOCK_MONOTONIC, LATER_USEC, 0, on_later, r);
+        if (k < 0)
+                return k;
+        k = sd_event_source_set_enabled(r->later, SD_EVENT_OFF);
+        if (k < 0)
+                return k;
+        k = sd_event_add_defer(server->event, &r->trim, on_trim, r);
+        if (k < 0)
+                return k;
+        k = sd_event_source_set_priority(r->trim, SD_EVENT_PRIORITY_IDLE);
+        if (k < 0)
+                return k;
+        return sd_event_source_set_enabled(r->trim, SD_EVENT_OFF);
+}
+
+void reaper_forget(Reaper *r)
+{
+        while (r->first) {
+                Attachment *a = r->first;
+
+                r->first = a->reap_next;
+                (void)attachment_free(a);
+        }
+        r->last = NULL;
+        r->n = 0;
+        r->n_postponed = 0;
+        if (r->later)
+                (void)sd_event_source_set_enabled(r->later, SD_EVENT_OFF);
+        if (r->work)
+                (void)sd_event_source_set_enabled(r->work, SD_EVENT_OFF);
+        if (r->trim)
+                (void)sd_event_source_set_enabled(r->trim, SD_EVENT_OFF);
+}
+
+void reaper_done(Reaper *r)
+{
+        reaper_forget(r);
+        r->work = sd_event_source_disable_unref(r->work);
+        r->later = sd_event_source_disable_unref(r->later);
+        r->trim = sd_event_source_disable_unref(r->trim);
+        r->kick = fd_close(r->kick);
+}

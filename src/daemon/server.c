@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "daemon/server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/format.h"
+#include "base/parse.h"
+#include "base/process.h"
+#include "shm/totals.h"
+
+/* Connections that are accepted in one turn. */
+#define ACCEPT_MAX 8U
+
+/* How long the listener rests when a connection could not be accepted for want of something. */
+#define REST_USEC (500 * UINT64_C(1000))
+
+#define STATUS_USEC   UINT64_C(1000000)
+#define STOP_USEC     (2 * UINT64_C(1000000)) /* for reaping the dead before leaving */
+#define ACCURACY_USEC (10 * UINT64_C(1000))
+
+/* ------------------------------------------------------------------------------------------------ accepting */
+
+static void rest(Server *s, uint64_t usec)
+{
+        (void)sd_event_source_set_enabled(s->accept_source, SD_EVENT_OFF);
+        (void)sd_event_source_set_time_relative(s->rest_timer, usec);
+        (void)sd_event_source_set_enabled(s->rest_timer, SD_EVENT_ONESHOT);
+}
+
+static bool is_full(const Server *s)
+{
+        return s->n_connections >= s->options->connections;
+}
+
+static void go_on(Server *s)
+{
+        (void)sd_event_source_set_enabled(s->rest_timer, SD_EVENT_OFF);
+        (void)sd_event_source_set_enabled(s->accept_source, SD_EVENT_ON);
+}
+
+static int on_rest(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Server *s = userdata;
+
+        if (is_full(s))
+                rest(s, REST_USEC);
+        else
+                go_on(s);
+        return 0;
+}
+
+/* Whoever is not the user himself is shown out before a byte of his is read. */
+static void welcome_or_not(Server *s, int fd)
+{
+        uid_t uid = (uid_t)-1;
+        pid_t pid = 0;
+        int r;
+
+        r = peer_credentials(fd, &uid, &pid);
+        if (r < 0 || uid != geteuid()) {
+                report_other_user(uid, pid);
+                (void)fd_close(fd);
+                return;
+        }
+        r = connection_new(s, fd, pid);
+        if (r < 0)
+                report_accept(r);
+}
+
+/* 1: one was accepted; 0: none is there; -errno: the listener had better rest. */
+static int accept_one(Server *s)
+{
+        int fd;
+
+        fd = accept4(s->listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0) {
+                welcome_or_not(s, fd);
+                return 1;
+        }
+        switch (errno) {
+        case EAGAIN:
+                return 0;
+        case EINTR:
+        case ECONNABORTED:
+                return 1;
+        default:
+                return -errno;
+        }
+}
+
+static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        Server *s = userdata;
+        int r = 1;
+
+        for (unsigned i = 0; i < ACCEPT_MAX && r > 0; i++) {
+                if (is_full(s)) {
+                        report_connections(s);
+                        rest(s, REST_USEC);
+                        break;
+                }
+                r = accept_one(s);
+        }
+        if (r < 0) {
+                report_accept(r);
+                rest(s, REST_USEC);
+        }
+        server_changed(s);
+        return 0;
+}
+
+void server_connection_gone(Server *s)
+{
+        if (s->rest_timer && sd_event_source_get_enabled(s->rest_timer, NULL) > 0 && !is_full(s))
+                go_on(s);
+        server_changed(s);
+}
+
+static int listen_on(Server *s)
+{
+        static const int one = 1;
+        int fd = s->listener->fd;
+        int r;
+
+        /* Accepted sockets inherit it, so that no packet can come before it is set. */
+        if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)) < 0)
+                return -errno;
+        s->accept_source = sd_event_source_disable_unref(s->accept_source);
+        r = sd_event_add_io(s->event, &s->accept_source, fd, EPOLLIN, on_accept, s);
+        return r < 0 ? r : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ status */
+
+/* True if it is not what it was. */
+static bool make_status(Server *s)
+{
+        char before[sizeof(s->last_status)];
+        char bytes[FORMAT_MAX];
+        Totals totals = {};
+
+        memcpy(before, s->last_status, sizeof(before));
+        if (store_is_open(&s->store))
+                totals_read(&s->store.segment, &totals);
+        (void)snprintf(s->last_status, sizeof(s->last_status), "%" PRIu32 " client%s, %" PRIu64 " handle%s, %s scratch",
+                       s->n_attachments, s->n_attachments == 1 ? "" : "s", totals.handles,
+                       totals.handles == 1 ? "" : "s", format_bytes(bytes, totals.scratch_bytes));
+
+        /* Handles were closed: chunks may have become empty. */
+        if (totals.handles < s->last_handles)
+                reaper_trim(&s->reaper);
+        s->last_handles = totals.handles;
+        return strcmp(before, s->last_status) != 0;
+}
+
+static int on_status(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Server *s = userdata;
+
+        server_check_segment(s);
+        if (make_status(s))
+                (void)notify_status(s->last_status);
+        s->status_armed = false;
+        return 0;
+}
+
+static bool is_idle(const Server *s)
+{
+        return s->n_attachments == 0 && s->n_connections == 0;
+}
+
+static void consider_idle(Server *s)
+{
+        if (!is_idle(s)) {
+                (void)sd_event_source_set_enabled(s->idle_timer, SD_EVENT_OFF);
+                return;
+        }
+        if (s->options->idle_timeout_usec == PARSE_INFINITY || sd_event_source_get_enabled(s->idle_timer, NULL) > 0)
+                return;
+        (void)sd_event_source_set_time_relative(s->idle_timer, s->options->idle_timeout_usec);
+        (void)sd_event_source_set_enabled(s->idle_timer, SD_EVENT_ONESHOT);
+}
+
+void server_changed(Server *s)
+{
+        if (!s->idle_timer || !s->status_timer)
+                return; /* being made, or being taken apart */
+        consider_idle(s);
+        if (s->status_armed)
+                return;
+        s->status_armed = true;
+        (void)sd_event_source_set_time_relative(s->status_timer, STATUS_USEC);
+        (void)sd_event_source_set_enabled(s->status_timer, SD_EVENT_ONESHOT);
+}
+
+/* ------------------------------------------------------------------------------------------------ leaving */
+
+static bool is_inherited(const Server *s)
+{
+        return listener_is_inherited(s->listener);
+}
+
+/*
+ * Somebody may have knocked while the time ran out. A socket of our own is hidden first, so that nobody can knock at a
+ * door behind which nobody is; if one did before that, everything begins again. One that the service manager owns
+ * stays, and whoever knocks there later makes it start the next daemon. 0: nobody did; 1: somebody is here now.
+ */
+static int look_outside(Server *s)
+{
+        bool inherited = is_inherited(s);
+        int r;
+
+        if (!inherited) {
+                r = listener_unlink(s->listener);
+                if (r < 0)
+                        return r;
+        }
+        do
+                r = accept_one(s);
+        while (r > 0 && !is_full(s));
+        if (r == 0 && is_idle(s))
+                return 0;
+        if (inherited)
+                return 1;
+
+        s->accept_source = sd_event_source_disable_unref(s->accept_source);
+        r = listener_bind_again(s->listener);
+        if (r < 0)
+                return r;
+        r = listen_on(s);
+        return r < 0 ? r : 1;
+}
+
+static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Server *s = userdata;
+        int r;
+
+        if (!is_idle(s))
+                return 0;
+        r = look_outside(s);
+        if (r < 0)
+                return sd_event_exit(s->event, r);
+        if (r > 0) {
+                server_changed(s);
+                return 0;
+        }
+        s->stop_reason = "idle";
+        return sd_event_exit(s->event, 0);
+}
+
+static int on_stop_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
+{
+        Server *s = userdata;
+
+        s->stop_reason = si->ssi_signo == SIGINT ? "SIGINT" : "SIGTERM";
+        return sd_event_exit(s->event, 0);
+}
+
+static int on_hangup_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
+{
+        Server *s = userdata;
+
+        (void)make_status(s);
+        report_status(s);
+        return 0;
+}
+
+/* The end of a session kills everybody at once: those who are dead by now are not left to a successor that may never
+ * come. */
+static void bury(Server *s)
+{
+        for (uint32_t id = 1; id < s->n_ids; id++) {
+                Attachment *a = s->attachments[id];
+
+                if (a && !a->dead && a->pidfd >= 0 && process_pidfd_dead(a->pidfd) == 1)
+                        attachment_die(a);
+        }
+        (void)reaper_hurry(&s->reaper, true, STOP_USEC);
+        server_check_segment(s);
+}
+
+static void stop(Server *s)
+{
+        (void)notify_stopping();
+        bury(s);
+        report_stopping(s);
+        if (s->n_attachments == 0)
+                server_drop_empty_segment(s);
+        else
+                server_leave_segment(s);
+        (void)listener_unlink(s->listener); /* if it is ours */
+}
+
+int server_run(Server *s)
+{
+        int r;
+
+        (void)make_status(s);
+        (void)notify_status(s->last_status);
+        (void)notify_ready();
+        report_ready(s);
+        server_changed(s);
+        r = sd_event_loop(s->event);
+        stop(s);
+        return r;
+}
+
+/* ------------------------------------------------------------------------------------------------ making */
+
+static int add_timer(Server *s, sd_event_source **ret, sd_event_time_handler_t handler)
+{
+        int r;
+
+        r = sd_event_add_time_relative(s->event, ret, CLOCK_MONOTONIC, STATUS_USEC, ACCURACY_USEC, handler, s);
+        return r < 0 ? r : sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
+}
+
+static int add_sources(Server *s)
+{
+        int r;
+
+        r = sd_event_set_watchdog(s->event, true);
+        if (r < 0)
+                return r;
+        r = log_attach_event(s->event);
+        if (r < 0)
+                return r;
+        r = sd_event_add_signal(s->event, NULL, SIGTERM, on_stop_signal, s);
+        if (r < 0)
+                return r;
+        r = sd_event_add_signal(s->event, NULL, SIGINT, on_stop_signal, s);
+        if (r < 0)
+                return r;
+        r = sd_event_add_signal(s->event, NULL, SIGHUP, on_hangup_signal, s);
+        if (r < 0)
+                return r;
+        r = add_timer(s, &s->rest_timer, on_rest);
+        if (r < 0)
+                return r;
+        r = add_timer(s, &s->idle_timer, on_idle);
+        if (r < 0)
+                return r;
+        r = add_timer(s, &s->status_timer, on_status);
+        if (r < 0)
+                return r;
+        r = reaper_init(&s->reaper, s);
+        return r < 0 ? r : listen_on(s);
+}
+
+int server_new(Server **ret, const Options *options, Listener *listener)
+{
+        _cleanup_(server_freep) Server *s = NULL;
+        int r;
+
+        s = calloc(1, sizeof(*s));
+        if (!s)
+                return -ENOMEM;
+        s->options = options;
+        s->listener = listener;
+        s->reaper.kick = -1;
+        s->stop_reason = "error";
+        s->daemon_pid = (uint32_t)getpid();
+        (void)process_start_time(getpid(), &s->daemon_start_time); /* 0, where /proc does not tell */
+        r = store_init(&s->store, listener->path);
+        if (r < 0)
+                return r;
+        r = sd_event_new(&s->event);
+        if (r < 0)
+                return r;
+        r = add_sources(s);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(s);
+        return 0;
+}
+
+Server *server_free(Server *s)
+{
+        if (!s)
+                return NULL;
+
+        s->rest_timer = sd_event_source_disable_unref(s->rest_timer);
+        s->idle_timer = sd_event_source_disable_unref(s->idle_timer);
+        s->status_timer = sd_event_source_disable_unref(s->status_timer);
+        s->accept_source = sd_event_source_disable_unref(s->accept_source);
+        server_leave_segment(s);
+        while (s->connections)
+                connection_close(s->connections);
+        reaper_done(&s->reaper);
+        (void)log_attach_event(NULL);
+        sd_event_unref(s->event);
+        free(s);
+        return NULL;
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "daemon/session.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/atomics.h"
+#include "base/cleanup.h"
+#include "base/process.h"
+#include "daemon/adopt.h"
+#include "daemon/server.h"
+#include "shm/request.h"
+
+#define BAD_PACKETS_MAX 64U
+
+/* How long a Hello that finds all ids in use waits for the reaper. */
+#define HURRY_USEC UINT64_C(20000)
+
+static SessionVerdict refuse(Connection *c, const WireMessage *m, int error, bool end, WireReply *reply)
+{
+        c->n_bad++;
+        if (c->n_bad >= BAD_PACKETS_MAX)
+                end = true;
+        report_refused(c, m->type, error, end);
+        wire_reply_error(reply, m->type, m->seq, -error);
+        return end ? SESSION_END : SESSION_REPLY;
+}
+
+/* The kernel vouches for the credentials of a packet as it does for those of the connection. */
+static int check_credentials(const Connection *c, const Packet *packet)
+{
+        if (!packet->has_credentials)
+                return -EPERM;
+        if (packet->credentials.pid != c->pid || packet->credentials.uid != geteuid())
+                return -EPERM;
+        return 0;
+}
+
+static void bind_connection(Connection *c, Attachment *a)
+{
+        c->state = CONNECTION_ATTACHED;
+        c->attachment = a;
+        (void)sd_event_source_set_enabled(c->timer, SD_EVENT_OFF);
+        attachment_bind(a, c);
+        server_changed(c->server);
+}
+
+static void welcome(Connection *c, uint16_t type, WireReply *reply)
+{
+        const Attachment *a = c->attachment;
+        const Segment *seg = &c->server->store.segment;
+
+        wire_reply_welcome(reply, type,
+                           &(WireWelcome){
+                                   .client = a->id,
+                                   .flags = attachment_maps(a) ? MH_WIRE_HELLO_MAPS : 0,
+                                   .epoch = load_relaxed(&seg->shared->epoch),
+                                   .seq = request_last(&a->actor),
+                                   .segment_size = seg->total_size,
+                                   .segment = seg->id,
+                           });
+        c->reply_segment = type == MH_WIRE_HELLO;
+}
+
+/* ------------------------------------------------------------------------------------------------ hello */
+
+/* An id for a new client. When the table is full, the dead in it may be about to leave. */
+static int take_id(Server *s, const ClientInfo *info, uint32_t *ret_id)
+{
+        int r;
+
+        server_mend_table(s);
+        r = client_attach(&s->store.segment, info, ret_id);
+        if (r == -EUSERS && reaper_hurry(&s->reaper, false, HURRY_USEC))
+                r = client_attach(&s->store.segment, info, ret_id);
+        if (r == -EUSERS) {
+                server_look_at_lost(s);
+                return -EUSERS;
+        }
+        if (r < 0)
+                return r;
+        /* Someone scribbled over the table while we looked at it. */
+        return *ret_id == MH_SHM_CLIENT_DAEMON || *ret_id >= s->n_ids || s->attachments[*ret_id] ? -EIO : 0;
+}
+
+static int attach(Connection *c, const struct mh_wire_hello *hello, Peer *peer, Attachment **ret)
+{
+        Server *s = c->server;
+        ClientInfo info = {
+                .pid = (uint32_t)peer->pid,
+                .start_time = peer->start_time,
+                .nonce = hello->nonce,
+                /* Without a process to watch, its connection has to speak for its life. */
+                .flags = peer->pidfd >= 0 && (hello->flags & MH_WIRE_HELLO_MAPS) ? MH_SHM_CLIENT_MAPS : 0,
+        };
+        Attachment *a;
+        uint32_t id;
+        int r;
+
+        memcpy(info.name, hello->name, sizeof(info.name));
+        r = take_id(s, &info, &id);
+        if (r < 0)
+                return r;
+        r = attachment_new(&a, s, id, &info, peer);
+        if (r < 0) {
+                server_drop_entry(s, id);
+                return r;
+        }
+        server_add(s, a);
+        report_attached(a);
+        *ret = a;
+        return 0;
+}
+
+static int do_hello(Connection *c, const struct mh_wire_hello *hello)
+{
+        _cleanup_(peer_done) Peer peer = PEER_NONE;
+        Server *s = c->server;
+        Attachment *a;
+        int r;
+
+        if (hello->nonce == 0)
+                return -EINVAL;
+        if ((hello->flags & MH_WIRE_HELLO_LEDGER) && !(hello->flags & MH_WIRE_HELLO_MAPS))
+                return -EINVAL;
+
+        r = peer_identify(c->fd, hello->start_time, &peer);
+        if (r < 0)
+                return r;
+        r = server_need_segment(s);
+        if (r < 0)
+                return r;
+        a = server_find_nonce(s, (uint32_t)peer.pid, peer.start_time, hello->nonce);
+        if (!a) {
+                r = attach(c, hello, &peer, &a);
+                if (r < 0)
+                        return r;
+        }
+        bind_connection(c, a);
+        return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ resume */
+
+/*
+ * A client brings the segment that it is attached to, and ours is another one, or we have none. An empty one yields.
+ * Another daemon may serve what it brings, at another socket: there it stays.
+ */
+static int take_segment(Server *s, const struct mh_wire_hello *hello, int *fd)
+{
+        Segment probe;
+        int r;
+
+        if (*fd < 0 || s->n_attachments > 0)
+                return -ESTALE;
+        r = segment_load(&probe, *fd);
+        if (r < 0)
+                return r;
+        if (memcmp(probe.id, hello->segment, sizeof(probe.id)) != 0)
+                return -ESTALE;
+        if (adopt_is_served(&probe))
+                return -ESTALE;
+
+        server_drop_empty_segment(s);
+        r = store_open_fd(&s->store, *fd);
+        if (r < 0)
+                return r;
+        (void)TAKE_FD(*fd);
+        return adopt_segment(s, ADOPT_BROUGHT);
+}
+
+static bool is_ours(const Server *s, const struct mh_wire_hello *hello)
+{
+        return store_is_open(&s->store) && memcmp(s->store.segment.id, hello->segment, sizeof(hello->segment)) == 0;
+}
+
+static int do_resume(Connection *c, const struct mh_wire_hello *hello, Packet *packet)
+{
+        _cleanup_(peer_done) Peer peer = PEER_NONE;
+        Server *s = c->server;
+        Attachment *a;
+        int r;
+
+        r = peer_identify(c->fd, hello->start_time, &peer);
+        if (r < 0)
+                return r;
+        server_check_segment(s);
+        if (!is_ours(s, hello)) {
+                /* It did come, but we could not have it; the next time perhaps. */
+                if (packet->fds_lost)
+                        return -EMFILE;
+                r = take_segment(s, hello, &packet->fd);
+                if (r < 0) {
+                        report_not_taken(c, r);
+                        return -ESTALE;
+                }
+        }
+        a = server_find_id(s, hello->client);
+        if (!a || a->info.nonce != hello->nonce || a->info.pid != (uint32_t)peer.pid ||
+            a->info.start_time != peer.start_time)
+                return -ESTALE;
+        bind_connection(c, a);
+        return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ all others */
+
+static SessionVerdict greet(Connection *c, const WireMessage *m, Packet *packet, WireReply *reply)
+{
+        int r;
+
+        if (c->state != CONNECTION_NEW)
+                return refuse(c, m, -EPROTO, true, reply);
+        r = check_credentials(c, packet);
+        if (r < 0)
+                return refuse(c, m, r, true, reply);
+
+        if (m->type == MH_WIRE_HELLO)
+                r = do_hello(c, &m->hello);
+        else
+                r = do_resume(c, &m->hello, packet);
+        if (r < 0) {
+                report_not_attached(c, m->type, r);
+                wire_reply_error(reply, m->type, m->seq, -r);
+                return SESSION_REPLY;
+        }
+        welcome(c, m->type, reply);
+        return SESSION_REPLY;
+}
+
+static SessionVerdict detach(Connection *c)
+{
+        c->attachment->detached = true;
+        attachment_die(c->attachment);
+        return SESSION_WAIT;
+}
+
+static SessionVerdict run(Connection *c, const WireMessage *m, WireReply *reply)
+{
+        struct mh_shm_outcome outcome = {};
+        Attachment *a = c->attachment;
+        int r;
+
+        r = request_run(&a->actor, &m->request, &outcome);
+        if (r < 0)
+                return refuse(c, m, r, true, reply);
+        if (outcome.error != 0)
+                report_failed(a, &m->request, outcome.error);
+        wire_reply_outcome(reply, &m->request, &outcome);
+        server_changed(c->server);
+        return SESSION_REPLY;
+}
+
+SessionVerdict session_packet(Connection *c, Packet *packet, WireReply *reply)
+{
+        WireMessage m;
+        int r;
+
+        r = wire_parse(&(WirePacket){ .data = packet->data,
+                                      .size = packet->size,
+                                      .truncated = packet->truncated,
+                                      .n_fds = packet->n_fds + (packet->fds_lost ? 1 : 0) },
+                       &m);
+        if (r < 0)
+                return refuse(c, &m, r, r == -EPROTO || r == -EPROTONOSUPPORT, reply);
+        if (m.type == MH_WIRE_HELLO || m.type == MH_WIRE_RESUME)
+                return greet(c, &m, packet, reply);
+        if (c->state != CONNECTION_ATTACHED)
+                return refuse(c, &m, -EPROTO, true, reply);
+        if (m.type == MH_WIRE_DETACH)
+                return detach(c);
+        return run(c, &m, reply);
+}
