@@ -19,7 +19,7 @@
 #include "lib/deadline.h"
 #include "lib/handshake.h"
 
-#define ATTACH_TIME  (10 * DEADLINE_SECOND)
+#define PATIENCE     (10 * DEADLINE_SECOND)
 #define ATTACH_PAUSE (DEADLINE_SECOND / 100)
 #define ATTACH_FLAGS (MH_ATTACH_NO_SPAWN | MH_ATTACH_NO_MAP)
 
@@ -142,10 +142,11 @@ int mh_attach(mh_client **ret, const char *path, uint64_t flags)
         if (r < 0)
                 return r;
         c->flags = flags;
+        c->patience = PATIENCE;
         /* 0 if there is no /proc: then the daemon finds out for itself, or cannot either. */
         (void)process_start_time(getpid(), &c->start_time);
 
-        r = attach(c, deadline_in(ATTACH_TIME));
+        r = attach(c, deadline_in(c->patience));
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(c);

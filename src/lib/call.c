@@ -28,7 +28,6 @@
 #include "lib/deadline.h"
 #include "lib/handshake.h"
 
-#define CALL_TIME   (10 * DEADLINE_SECOND)
 #define DETACH_TIME (2 * DEADLINE_SECOND)
 #define PAUSE_MIN   UINT64_C(1000) /* microseconds */
 #define PAUSE_MAX   UINT64_C(50000)
@@ -241,7 +240,7 @@ static int run_locked(mh_client *c, unsigned type, CallRequest *request, CallRep
 int call_run(mh_client *c, enum mh_wire_type type, CallRequest request, CallReply *ret)
 {
         _cleanup_unlock_ pthread_mutex_t *locked = NULL;
-        uint64_t deadline = deadline_in(CALL_TIME);
+        uint64_t deadline = deadline_in(c->patience);
         struct timespec until = deadline_timespec(deadline);
         CallReply reply;
         int r;

@@ -42,7 +42,8 @@ struct mh_client {
         /* set by mh_attach(), then constant */
         char path[PATH_SOCKET_MAX];
         bool path_is_default;
-        uint64_t flags; /* MH_ATTACH_* */
+        uint64_t flags;    /* MH_ATTACH_* */
+        uint64_t patience; /* microseconds that a call waits for the daemon */
         uint32_t id;
         uint64_t start_time;
         uint64_t nonce;

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,9 +22,12 @@ static const char *environment(const char *name)
 
 static int join(const char *a, const char *b, char ret[static PATH_SOCKET_MAX])
 {
-        if (strlen(a) + strlen(b) >= PATH_SOCKET_MAX)
+        size_t n = strlen(a), m = strlen(b);
+
+        if (n + m >= PATH_SOCKET_MAX)
                 return -ENAMETOOLONG;
-        (void)snprintf(ret, PATH_SOCKET_MAX, "%s%s", a, b);
+        memcpy(ret, a, n);
+        memcpy(ret + n, b, m + 1);
         return 0;
 }
 
