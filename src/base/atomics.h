@@ -22,9 +22,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ATOMICS_CHECK(ptr)                                                                                     \
-  _Static_assert((sizeof(*(ptr)) == 8 || sizeof(*(ptr)) == 4) && __atomic_always_lock_free(sizeof(*(ptr)), 0), \
-                 "only words that the processor changes in one piece")
+#define ATOMICS_CHECK(ptr)                                                                                           \
+        _Static_assert((sizeof(*(ptr)) == 8 || sizeof(*(ptr)) == 4) && __atomic_always_lock_free(sizeof(*(ptr)), 0), \
+                       "only words that the processor changes in one piece")
 
 #define load_relaxed(ptr) ATOMICS_LOAD(ptr, __ATOMIC_RELAXED)
 #define load_acquire(ptr) ATOMICS_LOAD(ptr, __ATOMIC_ACQUIRE)
@@ -52,11 +52,11 @@
 
 /* ThreadSanitizer knows no fences. There, a read-modify-write of one word that all share orders at least as much. */
 #if defined(__SANITIZE_THREAD__)
-  #define ATOMICS_TSAN 1
+#define ATOMICS_TSAN 1
 #elif defined(__has_feature)
-  #if __has_feature(thread_sanitizer)
-    #define ATOMICS_TSAN 1
-  #endif
+#if __has_feature(thread_sanitizer)
+#define ATOMICS_TSAN 1
+#endif
 #endif
 
 #ifdef ATOMICS_TSAN
@@ -86,26 +86,26 @@ static inline void cpu_relax(void)
 #endif
 }
 
-#define ATOMICS_LOAD(ptr, order) \
-  ({                             \
-ATOMICS_CHECK(ptr);                \
-__atomic_load_n(ptr, order);       \
-  })
+#define ATOMICS_LOAD(ptr, order)             \
+        ({                                   \
+                ATOMICS_CHECK(ptr);          \
+                __atomic_load_n(ptr, order); \
+        })
 
-#define ATOMICS_STORE(ptr, value, order) \
-  ({                                     \
-ATOMICS_CHECK(ptr);                        \
-__atomic_store_n(ptr, value, order);       \
-  })
+#define ATOMICS_STORE(ptr, value, order)             \
+        ({                                           \
+                ATOMICS_CHECK(ptr);                  \
+                __atomic_store_n(ptr, value, order); \
+        })
 
-#define ATOMICS_CAS(ptr, expected, desired, success, failure)                     \
-  ({                                                                              \
-ATOMICS_CHECK(ptr);                                                                 \
-(bool)__atomic_compare_exchange_n(ptr, expected, desired, false, success, failure); \
-  })
+#define ATOMICS_CAS(ptr, expected, desired, success, failure)                                       \
+        ({                                                                                          \
+                ATOMICS_CHECK(ptr);                                                                 \
+                (bool)__atomic_compare_exchange_n(ptr, expected, desired, false, success, failure); \
+        })
 
-#define ATOMICS_RMW(operation, ptr, value, order) \
-  ({                                              \
-ATOMICS_CHECK(ptr);                                 \
-__atomic_##operation(ptr, value, order);            \
-  })
+#define ATOMICS_RMW(operation, ptr, value, order)        \
+        ({                                               \
+                ATOMICS_CHECK(ptr);                      \
+                __atomic_##operation(ptr, value, order); \
+        })

@@ -26,46 +26,46 @@
 #define _printf_(a, b) __attribute__((format(printf, a, b)))
 #define _unused_       __attribute__((unused))
 
-#define ELEMENTSOF(x)                                                                                                 \
-  (__builtin_choose_expr(!__builtin_types_compatible_p(__typeof__(x), __typeof__(&*(x))), sizeof(x) / sizeof((x)[0]), \
-                         (void)0))
+#define ELEMENTSOF(x)                                                                           \
+        (__builtin_choose_expr(!__builtin_types_compatible_p(__typeof__(x), __typeof__(&*(x))), \
+                               sizeof(x) / sizeof((x)[0]), (void)0))
 
 /* Arguments once each, and of one type: no silent conversion between signed and unsigned. */
-#define MIN(a, b)                \
-  ({                             \
-const __typeof__(a) _min_a = (a);  \
-const __typeof__(b) _min_b = (b);  \
-(void)(&_min_a == &_min_b);        \
-_min_a < _min_b ? _min_a : _min_b; \
-  })
-#define MAX(a, b)                \
-  ({                             \
-const __typeof__(a) _max_a = (a);  \
-const __typeof__(b) _max_b = (b);  \
-(void)(&_max_a == &_max_b);        \
-_max_a > _max_b ? _max_a : _max_b; \
-  })
+#define MIN(a, b)                                  \
+        ({                                         \
+                const __typeof__(a) _min_a = (a);  \
+                const __typeof__(b) _min_b = (b);  \
+                (void)(&_min_a == &_min_b);        \
+                _min_a < _min_b ? _min_a : _min_b; \
+        })
+#define MAX(a, b)                                  \
+        ({                                         \
+                const __typeof__(a) _max_a = (a);  \
+                const __typeof__(b) _max_b = (b);  \
+                (void)(&_max_a == &_max_b);        \
+                _max_a > _max_b ? _max_a : _max_b; \
+        })
 
 /* Evaluates to what the variable holds, and leaves `empty` in it. */
-#define STEAL(var, empty)           \
-  ({                                \
-__typeof__(var) *_steal_p = &(var);   \
-__typeof__(var) _steal_v = *_steal_p; \
-*_steal_p = (empty);                  \
-_steal_v;                             \
-  })
+#define STEAL(var, empty)                             \
+        ({                                            \
+                __typeof__(var) *_steal_p = &(var);   \
+                __typeof__(var) _steal_v = *_steal_p; \
+                *_steal_p = (empty);                  \
+                _steal_v;                             \
+        })
 #define TAKE_PTR(p) STEAL(p, NULL)
 #define TAKE_FD(fd) STEAL(fd, -1)
 
 /* `DEFINE_CLEANUP(Foo *, foo_free)` makes foo_freep(), which skips a NULL, for `_cleanup_(foo_freep) Foo *f = NULL`. */
-#define DEFINE_CLEANUP(type, function)    \
-  static inline void function##p(type *p) \
-  {                                       \
-    int saved = errno;                    \
-    if (*p)                               \
-      (void)function(*p);                 \
-    errno = saved;                        \
-  }
+#define DEFINE_CLEANUP(type, function)          \
+        static inline void function##p(type *p) \
+        {                                       \
+                int saved = errno;              \
+                if (*p)                         \
+                        (void)function(*p);     \
+                errno = saved;                  \
+        }
 
 DEFINE_CLEANUP(FILE *, fclose)
 DEFINE_CLEANUP(DIR *, closedir)

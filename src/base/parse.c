@@ -68,6 +68,24 @@ int parse_size(const char *s, uint64_t *ret)
         return 0;
 }
 
+/* "5" of "0.5" of a unit: digits after a point, rounded down to a microsecond. The point alone is nothing. */
+static int parse_fraction(const char *s, uint64_t unit, uint64_t *ret, const char **ret_rest)
+{
+        uint64_t value = 0, place = unit;
+        const char *p;
+
+        for (p = s; *p >= '0' && *p <= '9'; p++) {
+                /* A unit of a day has less than 2^37 us, so the sums stay far below 2^64. */
+                value += place * (uint64_t)(*p - '0') / 10;
+                place /= 10;
+        }
+        if (p == s)
+                return -EINVAL;
+        *ret = value;
+        *ret_rest = p;
+        return 0;
+}
+
 int parse_duration(const char *s, uint64_t *ret_usec)
 {
         static const struct {
@@ -78,8 +96,8 @@ int parse_duration(const char *s, uint64_t *ret_usec)
                 { "s", UINT64_C(1000000) },     { "min", UINT64_C(60000000) }, { "h", UINT64_C(3600000000) },
                 { "d", UINT64_C(86400000000) },
         };
-        const char *rest;
-        uint64_t value;
+        uint64_t value, fraction = 0;
+        const char *unit, *rest;
         int r;
 
         assert(s && ret_usec);
@@ -92,11 +110,15 @@ int parse_duration(const char *s, uint64_t *ret_usec)
         r = parse_digits(s, &value, &rest);
         if (r < 0)
                 return r;
+        unit = *rest == '.' ? rest + 1 + strspn(rest + 1, "0123456789") : rest;
         for (size_t i = 0; i < ELEMENTSOF(units); i++) {
-                if (strcmp(rest, units[i].name) != 0)
+                if (strcmp(unit, units[i].name) != 0)
                         continue;
+                if (*rest == '.' && parse_fraction(rest + 1, units[i].usec, &fraction, &rest) < 0)
+                        return -EINVAL;
                 /* Not the largest number either: it means infinity, and whoever wrote digits did not. */
-                if (mul_u64(value, units[i].usec, &value) < 0 || value == PARSE_INFINITY)
+                if (mul_u64(value, units[i].usec, &value) < 0 || add_u64(value, fraction, &value) < 0 ||
+                    value == PARSE_INFINITY)
                         return -ERANGE;
                 *ret_usec = value;
                 return 0;

@@ -17,7 +17,7 @@ int parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
 /* Bytes, plainly or in units of 1,024: "65536", "64K", "2G"; K, M, G, T, P, E in either case. */
 int parse_size(const char *s, uint64_t *ret);
 
-/* Microseconds. A unit of us, ms, s, min, h or d; seconds without one. "infinity" is PARSE_INFINITY. */
+/* Microseconds. A unit of us, ms, s, min, h or d; seconds without one; "0.5" is fine. "infinity" is PARSE_INFINITY. */
 int parse_duration(const char *s, uint64_t *ret_usec);
 
 /* 1, yes, y, true, t, on; 0, no, n, false, f, off; in either case. */

@@ -8,7 +8,7 @@
 #include <sys/types.h>
 
 #ifndef GRND_INSECURE
-  #define GRND_INSECURE 0x0004
+#define GRND_INSECURE 0x0004
 #endif
 
 int random_bytes(void *buffer, size_t size)

@@ -76,7 +76,7 @@ int log_open(LogTarget target, int max_level);
 void log_close(void);
 
 /* Lets counts of suppressed messages be told when their time is over, though nothing else is said. NULL: no longer. */
-int log_attach_event(sd_event *event);
+void log_attach_event(sd_event *event);
 
 int log_max_level(void);
 
@@ -89,11 +89,11 @@ const char *log_target_to_string(LogTarget target);
 /* The id of a kind, 32 hexadecimal digits; NULL for MESSAGE_NONE. */
 const char *log_message_id(MessageKind kind);
 
-#define log_message(level, kind, fields, ...)                              \
-  ({                                                                       \
-if ((level) <= log_max_level())                                              \
-log_write(level, kind, fields, __FILE__, __LINE__, __func__, __VA_ARGS__); \
-  })
+#define log_message(level, kind, fields, ...)                                                      \
+        ({                                                                                         \
+                if ((level) <= log_max_level())                                                    \
+                        log_write(level, kind, fields, __FILE__, __LINE__, __func__, __VA_ARGS__); \
+        })
 #define log_note(level, ...) log_message(level, MESSAGE_NONE, LOG_NO_FIELDS, __VA_ARGS__)
 
 void log_write(int level, MessageKind kind, const LogField *fields, const char *file, int line, const char *function,

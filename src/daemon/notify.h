@@ -2,41 +2,27 @@
 #pragma once
 
 /*
- * What the service manager is told, and what it keeps for us. Without one, all of this does nothing and is no error.
+ * What the service manager is told, and what it keeps for us. Without one all of this does nothing, and is no error: 0.
+ * With one, 1: it was sent; or -errno.
  *
- * The status is told at most once a second, since somebody who watches it reads no faster and each costs the manager a
- * wake-up; but the last one always gets there: what comes too early waits for its timer, and is replaced by what comes
- * later.
+ * How often the status is told is for the caller to bound: each costs the manager a wake-up.
  */
 
-#include <stdint.h>
-#include <systemd/sd-event.h>
+#define NOTIFY_SEGMENT "segment" /* in the fd store: the segment */
 
-#define NOTIFY_SEGMENT         "segment" /* in the fd store */
-#define NOTIFY_STATUS_INTERVAL UINT64_C(1000000)
-#define NOTIFY_STATUS_MAX      256
+/* Serving: whoever waits for the start to be complete may go on. */
+int notify_ready(void);
 
-typedef struct Notify {
-        sd_event *event;
-        sd_event_source *timer;
-        uint64_t last_usec; /* CLOCK_MONOTONIC, when the status was told last; 0: never */
-        char told[NOTIFY_STATUS_MAX];
-        char next[NOTIFY_STATUS_MAX];
-} Notify;
+/* One line for `systemctl --user status`. */
+int notify_status(const char *text);
 
-/* Answers the watchdog as well, if the manager asks for it: from within the event loop, so that a daemon that hangs does
- * not. -errno. */
-int notify_init(Notify *n, sd_event *event);
-void notify_done(Notify *n);
+int notify_stopping(void);
 
-void notify_ready(Notify *n, const char *status);
-void notify_status(Notify *n, const char *status);
-
-/* At once, and what still waited is dropped. */
-void notify_stopping(Notify *n, const char *status);
-
-/* Into the fd store, under a name: a duplicate of `fd` comes back to the next daemon that is started. Under one name
- * there can be several. 1: sent; 0: there is no manager; -errno. */
+/*
+ * Into the fd store, under a name: a duplicate of `fd` comes back to the next daemon that is started. There can be several
+ * of one name. -EINVAL: not a name. How many fit is FileDescriptorStoreMax= of the unit; what is beyond is not kept, which
+ * nobody tells us.
+ */
 int notify_store_fd(const char *name, int fd);
 
 /* Out of it: all of that name. */

@@ -12,9 +12,9 @@ typedef struct Case {
         uint64_t value;
 } Case;
 
-static const char *const nonsense[] = { "",    " ",     " 1",      "1 ",        "+1",       "-1",  "0x10",
-                                        "1.5", "K",     "s",       "1KB",       "1kk",      "1K1", "1x",
-                                        "١",   "1\xEB", "infinit", "infinityy", "Infinity", "1 s" };
+static const char *const nonsense[] = { "",     " ",     " 1",      "1 ",        "+1",       "-1",  "0x10",
+                                        "1..5", "K",     "s",       "1KB",       "1kk",      "1K1", "1x",
+                                        "١",    "1\xEB", "infinit", "infinityy", "Infinity", "1 s" };
 
 Test(parse, u64)
 {
@@ -85,6 +85,21 @@ Test(parse, duration)
                 { "18446744073709551615us", -ERANGE },
                 { "18446744073709552s", -ERANGE },
                 { "18446744073709551616", -ERANGE },
+                { "0.2", 0, 200000 },
+                { "1.5s", 0, 1500000 },
+                { "0.001", 0, 1000 },
+                { "0.0000019", 0, 1 },
+                { "1.000000", 0, 1000000 },
+                { "2.25min", 0, 135000000 },
+                { "0.5d", 0, UINT64_C(43200000000) },
+                { "0.99999999999999999999999s", 0, 999999 },
+                { ".5", -EINVAL },
+                { "1.", -EINVAL },
+                { "1.s", -EINVAL },
+                { "1.5.5", -EINVAL },
+                { "1.-5", -EINVAL },
+                { "18446744073709.551615s", -ERANGE },
+                { "18446744073709.551614s", 0, UINT64_MAX - 1 },
                 { "60S", -EINVAL },
                 { "1m", -EINVAL },
         };
