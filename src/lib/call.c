@@ -210,7 +210,7 @@ static int settle(mh_client *c, const CallRequest *next, uint64_t deadline)
         return 0;
 }
 
-static int run_locked(mh_client *c, unsigned type, CallRequest *request, CallReply *reply, uint64_t deadline)
+static int run_in_turn(mh_client *c, unsigned type, CallRequest *request, CallReply *reply, uint64_t deadline)
 {
         int error, r;
 
@@ -237,20 +237,40 @@ static int run_locked(mh_client *c, unsigned type, CallRequest *request, CallRep
         return -ESTALE;
 }
 
+/* The others may all be waiting for a daemon that does not come: then so do we, but not one after the other. */
+static int turn_take(mh_client *c, uint64_t deadline)
+{
+        struct timespec until = deadline_timespec(deadline);
+        int r = 0;
+
+        (void)pthread_mutex_lock(&c->turn_lock);
+        while (c->turn_taken && r == 0)
+                r = pthread_cond_timedwait(&c->turn_ended, &c->turn_lock, &until);
+        r = c->turn_taken ? -ENOTCONN : 0;
+        c->turn_taken = true;
+        (void)pthread_mutex_unlock(&c->turn_lock);
+        return r;
+}
+
+static void turn_end(mh_client *c)
+{
+        (void)pthread_mutex_lock(&c->turn_lock);
+        c->turn_taken = false;
+        (void)pthread_cond_signal(&c->turn_ended);
+        (void)pthread_mutex_unlock(&c->turn_lock);
+}
+
 int call_run(mh_client *c, enum mh_wire_type type, CallRequest request, CallReply *ret)
 {
-        _cleanup_unlock_ pthread_mutex_t *locked = NULL;
         uint64_t deadline = deadline_in(c->patience);
-        struct timespec until = deadline_timespec(deadline);
         CallReply reply;
         int r;
 
-        /* The others may all be waiting for a daemon that does not come: then so do we, but not one after the other. */
-        if (pthread_mutex_clocklock(&c->call_lock, CLOCK_MONOTONIC, &until) != 0)
-                return -ENOTCONN;
-        locked = &c->call_lock;
-
-        r = run_locked(c, type, &request, &reply, deadline);
+        r = turn_take(c, deadline);
+        if (r < 0)
+                return r;
+        r = run_in_turn(c, type, &request, &reply, deadline);
+        turn_end(c);
         if (r >= 0 && ret)
                 *ret = reply;
         return r;

@@ -8,9 +8,9 @@
  * anew at any time, and the state of the conversation on it. All of it is private memory; nothing in it is needed to
  * clean up after us.
  *
- * Two locks, both only between threads of this process. `call_lock` is held through a whole request, which can take as
- * long as the daemon is away. `lookup_lock` is held for a few loads, so that a pointer can be asked for meanwhile.
- * Neither is ever taken in the child of a fork(), where its holder may not exist.
+ * Threads of this process take turns at requests; a turn can take as long as the daemon is away, but who waits for one
+ * waits no longer than its own deadline. `lookup_lock` is held for a few loads, so that a pointer can be asked for
+ * meanwhile. No lock is ever taken in the child of a fork(), where its holder may not exist.
  */
 
 #include <errno.h>
@@ -56,7 +56,11 @@ struct mh_client {
         Segment segment;
         Actor actor; /* only looks: the daemon writes this client's ledger */
 
-        pthread_mutex_t call_lock;
+        pthread_mutex_t turn_lock; /* for `turn_taken` only */
+        pthread_cond_t turn_ended;
+        bool turn_taken;
+
+        /* whose turn it is may look at the rest */
         Guard socket;
         uint64_t seq;        /* of the last request whose outcome we know */
         uint64_t daemon_seq; /* of the last that took effect, as the last Welcome said */
@@ -103,11 +107,3 @@ static inline int client_check(const mh_client *c)
                 return -EINVAL;
         return fork_crossed(c) ? -ECHILD : 0;
 }
-
-static inline void mutex_unlock(pthread_mutex_t **m)
-{
-        if (*m)
-                (void)pthread_mutex_unlock(*m);
-}
-
-#define _cleanup_unlock_ _cleanup_(mutex_unlock)

@@ -64,7 +64,7 @@ static void clean_up(void)
 {
         char command[128];
 
-        (void)snprintf(command, sizeof(command), "rm -rf %s", directory);
+        (void)snprintf(command, sizeof(command), "/bin/rm -rf %s", directory);
         (void)!system(command);
 }
 
