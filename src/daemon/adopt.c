@@ -4,7 +4,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/atomics.h"
@@ -207,8 +209,11 @@ static int try_record(Server *s)
                 (void)record_remove(s->store.record_path);
                 return 0;
         }
-        if (r == -EPROTONOSUPPORT)
-                report_foreign(-1, name);
+        if (r == -EPROTONOSUPPORT) {
+                _cleanup_close_ int fd = shm_open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0);
+
+                report_foreign(fd, name);
+        }
         if (r >= 0)
                 r = adopt_segment(s, ADOPT_RECORD);
         return r < 0 ? leave_unusable(s, name, r) : 1;

@@ -335,9 +335,7 @@ static int add_sources(Server *s)
         r = sd_event_set_watchdog(s->event, true);
         if (r < 0)
                 return r;
-        r = log_attach_event(s->event);
-        if (r < 0)
-                return r;
+        log_attach_event(s->event);
         r = sd_event_add_signal(s->event, NULL, SIGTERM, on_stop_signal, s);
         if (r < 0)
                 return r;
@@ -400,7 +398,7 @@ Server *server_free(Server *s)
         while (s->connections)
                 connection_close(s->connections);
         reaper_done(&s->reaper);
-        (void)log_attach_event(NULL);
+        log_attach_event(NULL);
         sd_event_unref(s->event);
         free(s);
         return NULL;
