@@ -240,7 +240,8 @@ static void check_place(Verify *v, uint32_t slot, const struct mh_shm_slot *s)
             !((state == MH_SHM_CHUNK_CLOSING || state == MH_SHM_CHUNK_PUNCHING) &&
               state_phase(s->state) == MH_SHM_PHASE_RESERVED && state_owner(s->state) == MH_SHM_CLIENT_DAEMON))
                 FINDING(v, RULE_CHUNK_NOT_OPEN, slot, s->state, word);
-        if (chunk_floor(word) != 0 &&
+        /* In PUNCHING the floor is already that of the next time. */
+        if (chunk_floor(word) != 0 && state != MH_SHM_CHUNK_PUNCHING &&
             generation_age(state_generation(s->state), first) < generation_age(chunk_floor(word), first))
                 FINDING(v, RULE_SLOT_GENERATION, slot, s->state, word);
 }

@@ -791,6 +791,33 @@ Test(verify, frozen_opener_is_accepted)
         drop(&c);
 }
 
+/* The daemon gives a chunk's memory back: it reserves all slots, closes, and sets the floor before the memory goes. */
+Test(verify, chunk_is_closed)
+{
+        const uint32_t first = MH_SHM_CHUNK_SLOTS;
+        Craft c;
+
+        make(&c);
+        craft_chunk(&c, 1, 0);
+        for (uint32_t s = first; s < 2 * first; s++) {
+                craft_ledger(&c, 0, s, MH_SHM_LEDGER_RESERVED);
+                craft_state(&c, s, MH_SHM_PHASE_RESERVED, 0, 0);
+        }
+        cr_assert_eq(verify_segment(c.fd, 0, show, NULL, NULL), 0);
+        craft_chunk_word(&c, 1, chunk_make(0, 0, MH_SHM_CHUNK_CLOSING, 0));
+        cr_assert_eq(verify_segment(c.fd, 0, show, NULL, NULL), 0);
+        craft_chunk_word(&c, 1, chunk_make(craft_gen(&c) + 1, 0, MH_SHM_CHUNK_PUNCHING, 0));
+        cr_assert_eq(verify_segment(c.fd, 0, show, NULL, NULL), 0);
+        cr_assert_eq(segment_punch(&c.seg, MH_SHM_REGION_SLOTS, first * sizeof(struct mh_shm_slot), first * 128), 0);
+        cr_assert_eq(verify_segment(c.fd, 0, show, NULL, NULL), 0);
+        craft_chunk_word(&c, 1, chunk_make(craft_gen(&c) + 1, 0, MH_SHM_CHUNK_HOLE, 0));
+        cr_assert_eq(verify_segment(c.fd, 0, show, NULL, NULL), 0);
+        for (uint32_t s = first; s < 2 * first; s++)
+                craft_ledger(&c, 0, s, 0);
+        cr_assert_eq(verify_segment(c.fd, REST, show, NULL, NULL), 0);
+        drop(&c);
+}
+
 /* A large block that somebody else frees: what leads the reaper to it is that one's hazard. */
 Test(verify, hazard_leads_to_a_span)
 {
