@@ -66,18 +66,25 @@ static struct {
         int fd;         /* stderr, of our own and not blocking; or stderr itself */
         int probe;      /* connected to the journal's socket, tells whether it has room; -1: none */
         uint64_t dropped;
+        uint64_t interval_usec;
         sd_event *event;
         sd_event_source *timer;
 } self = {
         .level = LOG_INFO,
         .fd = STDERR_FILENO,
         .probe = -1,
+        .interval_usec = LOG_RATE_INTERVAL,
 };
 
 static const char *const level_names[] = { "emerg", "alert", "crit", "error", "warning", "notice", "info", "debug" };
 static const char *const target_names[] = { "auto", "journal", "stderr" };
 
 /* ------------------------------------------------------------------------------------------------ names */
+
+void log_set_rate_interval(uint64_t usec)
+{
+        self.interval_usec = usec;
+}
 
 int log_max_level(void)
 {
@@ -263,6 +270,9 @@ static Outcome to_journal(int level, MessageKind kind, const LogField *fields, c
                 else
                         record_add(&r, "%s=%" PRId64, fields[i].name, fields[i].number);
 
+        /* sd_journal_sendv() calls it a success if there is no journal. */
+        if (access(JOURNAL_PATH, W_OK) < 0)
+                return FAILED;
         if (poll(&room, 1, 0) == 0)
                 return DROPPED;
         return sd_journal_sendv(r.fields, r.n) < 0 ? FAILED : WRITTEN;
@@ -328,7 +338,7 @@ static void tell_suppressed(bool all)
                 Kind *k = &kinds[i];
                 char text[128];
 
-                if (k->suppressed == 0 || (!all && now - k->since_usec < LOG_RATE_INTERVAL))
+                if (k->suppressed == 0 || (!all && now - k->since_usec < self.interval_usec))
                         continue;
                 (void)snprintf(text, sizeof(text), "%u more messages of the kind %s were suppressed", k->suppressed,
                                k->name);
@@ -367,7 +377,7 @@ static bool admit(MessageKind kind)
         Kind *k = &kinds[kind];
         uint64_t now = now_usec();
 
-        if (k->told == 0 || now - k->since_usec >= LOG_RATE_INTERVAL) {
+        if (k->told == 0 || now - k->since_usec >= self.interval_usec) {
                 k->since_usec = now;
                 k->told = 0;
         }
@@ -376,7 +386,7 @@ static bool admit(MessageKind kind)
                 return true;
         }
         k->suppressed++;
-        arm(k->since_usec + LOG_RATE_INTERVAL);
+        arm(k->since_usec + self.interval_usec);
         return false;
 }
 
@@ -434,17 +444,19 @@ static void close_targets(void)
 
 int log_open(LogTarget target, int max_level)
 {
-        int probe = -1, fd;
+        _cleanup_close_ int probe = -1;
         bool is_socket = false, is_journal = stderr_is_journal();
+        int fd, missed = 0;
 
         assert(max_level >= LOG_EMERG && max_level <= LOG_DEBUG);
 
         if (target == LOG_TARGET_JOURNAL || (target == LOG_TARGET_AUTO && is_journal)) {
                 probe = probe_open();
-                if (probe < 0 && target == LOG_TARGET_JOURNAL)
-                        return probe;
+                missed = probe < 0 ? probe : 0;
         }
         fd = stderr_open(&is_socket);
+        if (fd < 0)
+                return fd;
 
         close_targets();
         self.level = max_level;
@@ -452,7 +464,9 @@ int log_open(LogTarget target, int max_level)
         self.prefix = is_journal;
         self.is_socket = is_socket;
         self.fd = fd;
-        self.probe = probe;
+        self.probe = TAKE_FD(probe);
+        if (missed < 0)
+                log_note(LOG_NOTICE, "No journal can be reached (%s); telling it here", strerror(-missed));
         return 0;
 }
 

@@ -69,14 +69,19 @@ typedef struct LogField {
 #define LOG_FIELDS(...) ((const LogField[]){ __VA_ARGS__, {} })
 #define LOG_NO_FIELDS   ((const LogField[]){ {} })
 
-/* Before this, messages from LOG_INFO up go to stderr. -errno, and then it is as before. */
+/* Before this, messages from LOG_INFO up go to stderr; after it, too, where there is no journal. -errno if there is no
+ * stderr either, and then it is as before. */
 int log_open(LogTarget target, int max_level);
 
 /* Tells what was suppressed or dropped and closes what log_open() opened; later messages go to stderr. */
 void log_close(void);
 
-/* Lets counts of suppressed messages be told when their time is over, though nothing else is said. NULL: no longer. */
+/* Lets counts of suppressed messages be told when their time is over, though nothing else is said. NULL: no longer, as
+ * after log_close(). */
 void log_attach_event(sd_event *event);
+
+/* LOG_RATE_INTERVAL, unless a test has not that much time. */
+void log_set_rate_interval(uint64_t usec);
 
 int log_max_level(void);
 

@@ -166,22 +166,22 @@ static const Option table[] = {
           "512. Of a new segment, as are the next two",
           read_u32, offsetof(Options, segment.n_slots), OPTIONS_HANDLES_MIN, OPTIONS_HANDLES_MAX },
         { "clients", "N", "1024",
-          "Client ids, 2 to 4096. The daemon itself is one, so N - 1 clients can be\n"
-          "attached at once",
+          "Client ids, 2 to 4096. The daemon itself is one, so N - 1 clients can\n"
+          "be attached at once",
           read_u32, offsetof(Options, segment.n_clients), OPTIONS_CLIENTS_MIN, OPTIONS_CLIENTS_MAX },
         { "scratch", "SIZE", NULL,
           "Room for so much scratch memory, 64K to 1T, rounded up to a multiple of\n"
           "64K. Nothing of it is taken before it is used. Default: half of " SHM_DIRECTORY,
           read_size, offsetof(Options, segment.scratch_bytes), OPTIONS_SCRATCH_STEP, OPTIONS_SCRATCH_MAX },
         { "client-handles", "N", "infinity",
-          "Handles that one client may hold. Binding for clients that do not map the\n"
-          "segment; for those that do, advice that the library follows",
+          "Handles that one client may hold. Binding for clients that do not map\n"
+          "the segment; for those that do, advice that the library follows",
           read_u64, offsetof(Options, segment.limit_client_handles), 1, PARSE_INFINITY },
         { "client-scratch", "SIZE", "infinity", "Scratch memory that one client may hold; as above", read_size,
           offsetof(Options, segment.limit_client_scratch), 1, PARSE_INFINITY },
         { "log-level", "LEVEL", "info",
-          "The least that is told: emerg, alert, crit, error, warning, notice, info,\n"
-          "debug",
+          "The least that is told: emerg, alert, crit, error, warning, notice,\n"
+          "info, debug",
           read_level, 0, 0, 0 },
         { "log-target", "TARGET", "auto", "journal, stderr, or auto: the journal if stderr goes there anyway",
           read_target, 0, 0, 0 },
