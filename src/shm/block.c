@@ -147,6 +147,8 @@ static void release_others(Actor *a, uint32_t head, uint32_t first, uint32_t end
                 }
                 if (n > 0)
                         span_release_run(a, first, n);
+                else if (span_entry(seg, first) && span_state(load_sc(&seg->spans[first].word)) == MH_SHM_SPAN_FREE)
+                        span_note_free(seg, first); /* given back before, but perhaps not all the way */
                 first += n > 0 ? n : 1;
         }
 }
@@ -208,9 +210,13 @@ int block_resume_free(Actor *a, uint32_t span, uint32_t n) {
                 if (owner_kind(owner) == MH_SHM_OWNER_FREEING && owner_who(owner) == a->id)
                         r = block_release_large(a, span, n);
                 break;
+        case MH_SHM_SPAN_FREE:
+                span_note_free(a->seg, span); /* maybe the last thing that was left to do */
+                break;
         default:
                 break;
         }
-        hazard_clear(a);
+        if (r == 0)
+                hazard_clear(a); /* else it leads here once more, whatever happens until then */
         return r;
 }

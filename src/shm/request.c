@@ -278,10 +278,11 @@ void request_recover(Actor *a) {
         struct mh_shm_intent in = c->intent; /* only the daemon writes entries; all numbers in it are checked all the same */
         struct mh_shm_outcome o = { .seq = in.seq };
 
+        /* First, because what follows sets hazards of its own. */
+        finish_frees(a);
         scratch_tidy(a);
         if (in.seq == request_last(a))
                 return;
-        finish_frees(a);
         chunk_abandon(a);
         if (in.seq == request_last(a) + 1 && was_done(a, &in, &o))
                 write_outcome(a, &o);

@@ -59,6 +59,8 @@ static void put_back(Actor *a, uint32_t slot) {
 
         if (state_phase(state) == MH_SHM_PHASE_RESERVED && state_owner(state) == a->id)
                 store_sc(&s->state, state_make(state_generation(state), MH_SHM_PHASE_FREE, 0, 0));
+        /* Somebody may have found it taken, and noted that. */
+        chunk_note_free(a->seg, slot);
         ledger_settle(a, slot, 0);
 }
 
