@@ -171,6 +171,9 @@ __attribute__((format(printf, 1, 2))) void criterion_test_die(const char *format
         leave();
 }
 
+/* Of a test that sets none: somebody must notice when it hangs. */
+#define DEFAULT_LIMIT 20.0 /* seconds, where nothing is slow */
+
 static double time_limit(const struct criterion_test *t)
 {
         const char *scale = getenv("MONO_HANDLE_TEST_SLOWNESS");
@@ -178,6 +181,8 @@ static double time_limit(const struct criterion_test *t)
 
         if (limit <= 0 && current_suite)
                 limit = current_suite->timeout;
+        if (limit <= 0)
+                limit = DEFAULT_LIMIT;
 
         return scale ? limit * atof(scale) : limit;
 }
@@ -187,8 +192,7 @@ static void __attribute__((noreturn)) run_in_child(const struct criterion_test *
         double limit = time_limit(t);
 
         test_pid = getpid();
-        if (limit > 0)
-                (void)alarm((unsigned)limit + 1);
+        (void)alarm((unsigned)limit + 1);
 
         t->test();
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/fork.h"
+#include "tools/under.h"
 
 #define SIZE 10000
 
@@ -90,6 +91,7 @@ Test(fork, who_shares_the_memory_is_not_a_child)
         int status;
         pid_t pid;
 
+        skip_under("valgrind", "does not know such a clone()");
         pid = clone(thread_like, stack + sizeof(stack), CLONE_VM | SIGCHLD, object);
         cr_assert_gt(pid, 0);
         cr_assert_eq(waitpid(pid, &status, 0), pid);

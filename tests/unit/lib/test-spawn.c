@@ -23,6 +23,7 @@
 #include "base/cleanup.h"
 #include "lib/deadline.h"
 #include "lib/spawn.h"
+#include "tools/under.h"
 
 static const char script[] = "#!/bin/sh\n"
                              "{\n"
@@ -157,6 +158,7 @@ Test(spawn, inherits_no_signal_settings)
         _cleanup_free_ char *text = NULL;
         sigset_t set, after;
 
+        skip_under("valgrind", "has signal masks of its own");
         for (int s = 1; s < 65; s++)
                 if (s != SIGCHLD && s != SIGALRM && s != SIGABRT)
                         (void)signal(s, s % 2 ? SIG_IGN : ignore_it);
@@ -181,6 +183,7 @@ Test(spawn, inherits_no_limits)
         _cleanup_free_ char *text = NULL;
         char expected[64];
 
+        skip_under("valgrind", "keeps limits of its own");
         cr_assert_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
         files.rlim_cur = 20;
         cr_assert_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
