@@ -4,8 +4,8 @@
 
 usage: help.py PROGRAM PAGE [MESSAGES.H]
 
-Compared are the options, what stands for their values, defaults and environment variables where --help gives them; and with the
-header of message ids, that each of those is in the page with its name.
+Compared are the options, what stands for their values, defaults and environment variables, commands and columns, where
+--help gives them; and with the header of message ids, that each of those is in the page with its name.
 """
 
 import pathlib
@@ -21,9 +21,12 @@ def plain(text):
     return text.replace(r'\-', '-').replace(r'\&', '')
 
 
-def told_by_program(program):
+def help_of(program):
+    return subprocess.run([program, '--help'], check=True, capture_output=True, text=True, timeout=30).stdout
+
+
+def told_by_program(text):
     """name -> the lines about it"""
-    text = subprocess.run([program, '--help'], check=True, capture_output=True, text=True, timeout=30).stdout
     blocks = {}
     current = []
     for line in text.splitlines():
@@ -36,6 +39,23 @@ def told_by_program(program):
         else:
             current = []
     return {name: '\n'.join(lines) for name, lines in blocks.items()}
+
+
+def columns_by_program(text):
+    """command -> [(shown by default, column)]"""
+    found = {}
+    for match in re.finditer(r'^Columns of (\w+).*\n((?:[* ] [A-Z]+ .*\n)+)', text, re.M):
+        found[match.group(1)] = re.findall(r'^([* ]) ([A-Z]+) ', match.group(2), re.M)
+    return found
+
+
+def columns_by_page(page):
+    found = {}
+    for part in re.split(r'^\.S[HS] ', page, flags=re.M)[1:]:
+        columns = re.findall(r'^([* ]) \\fB([A-Z]+)\\fP', part, re.M)
+        if columns:
+            found[part.splitlines()[0]] = columns
+    return found
 
 
 def told_by_page(page):
@@ -59,7 +79,8 @@ def squeeze(text):
 def main():
     program, page_path, *messages = sys.argv[1:]
     page = pathlib.Path(page_path).read_text()
-    program_blocks, page_blocks = told_by_program(program), told_by_page(page)
+    text = help_of(program)
+    program_blocks, page_blocks = told_by_program(text), told_by_page(page)
     if not program_blocks:
         sys.exit(f'{program} --help tells no options')
 
@@ -70,9 +91,9 @@ def main():
 
     for name in sorted(set(program_blocks) & set(page_blocks)):
         told, block = program_blocks[name], squeeze(page_blocks[name])
-        value = re.match(r'\[?=([A-Z]+)', told)
-        if bool(value) != bool(re.search(rf'--{name}\[?= ?[A-Z]', block)) or \
-                (value and not re.search(rf'--{name}\[?= ?{value.group(1)}\b', block)):
+        value = re.match(r'[= ]([A-Z|]+)\b', told)
+        shown = re.search(rf'--{name}[= ] ?([A-Z| ]+)\b', block)
+        if (value and value.group(1)) != (shown and shown.group(1).replace(' ', '')):
             findings.append(f'--{name}: --help and the page disagree about its value')
         default = re.search(r'[Dd]efault: ([^\s).]+)', told)
         if default and not re.search(rf'Default: .*{re.escape(default.group(1))}', block):
@@ -80,6 +101,15 @@ def main():
         variable = re.search(r'\$MONO_[A-Z_]+', told)
         if variable and variable.group(0) not in block:
             findings.append(f'--{name}: the page does not tell {variable.group(0)}')
+
+    commands = re.search(r'^Commands.*:\n((?:  .*\n)+)', text, re.M)
+    for name in re.findall(r'^  (\w+)', commands.group(1), re.M) if commands else []:
+        if f'\n.SS {name}\n' not in page:
+            findings.append(f'the command {name} is not in the page')
+    by_program, by_page = columns_by_program(text), columns_by_page(page)
+    for name in sorted(set(by_program) | set(by_page)):
+        if by_program.get(name) != by_page.get(name):
+            findings.append(f'columns of {name}: {by_program.get(name)}, in the page {by_page.get(name)}')
 
     for header in messages:
         ids = re.findall(r'X\((\w+), "([0-9a-f]{32})"', pathlib.Path(header).read_text())

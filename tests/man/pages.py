@@ -3,7 +3,7 @@
 """What the man pages say, compared with what they speak of.
 
 - every page is listed in man/meson.build, so that it is installed;
-- what one refers to is there, and SEE ALSO is in order: by section, then by name;
+- what one refers to is there, and SEE ALSO names each page once, and not itself;
 - each exported function has a page of its name, which names it in NAME, shows its prototype as the header has it, and
   explains each error that the header's comment lists;
 - the other way round, no page speaks of a function that is not exported.
@@ -19,7 +19,7 @@ MAN = ROOT / 'man'
 FOREIGN = set('''
     execve(2) fallocate(2) flock(2) fork(2) futex(2) membarrier(2) pidfd_open(2) pread(2) setrlimit(2)
     closefrom(3) errno(3) free(3) malloc(3) sd_listen_fds(3) shm_open(3)
-    journalctl(1) systemctl(1) systemd-socket-activate(1)
+    journalctl(1) lsipc(1) systemctl(1) systemd-socket-activate(1)
     logind.conf(5) systemd.exec(5) systemd.resource-control(5) systemd.service(5) systemd.socket(5) systemd.unit(5) tmpfs(5)
     pid_namespaces(7) shm_overview(7) unix(7) user_namespaces(7)
     systemd-logind.service(8)
