@@ -5,8 +5,8 @@
 #
 # usage: example.sh [LIBDIR DAEMON]   without the two, they are only compiled
 
+libdir=${1:+$(readlink -f "$1")} daemon=${2:+$(readlink -f "$2")}
 cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
-libdir=${1:-} daemon=${2:-}
 dir=$(mktemp -d) || exit 1
 daemon_pid=
 
@@ -40,7 +40,7 @@ fi
 export LD_LIBRARY_PATH=$libdir MONO_HANDLE_D_SOCKET=$dir/socket
 "$daemon" 2>"$dir/daemon.log" &
 daemon_pid=$!
-# It answers the first call that finds it; that takes no longer than this.
+# Calls that find nobody would start a daemon of their own.
 for _ in {1..200}; do
         [ -S "$dir/socket" ] && break
         sleep 0.05
