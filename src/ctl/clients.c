@@ -7,6 +7,7 @@
 #include "ctl/table.h"
 #include "ctl/text.h"
 #include "ctl/usage.h"
+#include "shm/words.h"
 
 enum {
         COL_CLIENT,
@@ -60,10 +61,12 @@ static const char *kind(uint32_t flags)
 static void fill_row(Table *t, View *v, uint32_t id, const ClientUsage *u)
 {
         const struct mh_shm_client *c = &v->clients[id];
-        struct mh_shm_account account;
+        struct mh_shm_account page;
+        struct mh_shm_account_line account;
         char text[TEXT_MAX];
 
-        view_account(v, id, &account);
+        view_account(v, id, &page);
+        account = account_sum(&page);
         table_row(t);
         table_set_number(t, COL_CLIENT, id);
         table_set_number(t, COL_PID, c->pid);

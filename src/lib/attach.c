@@ -76,7 +76,7 @@ static int map_segment(mh_client *c)
 
         actor_init(&c->actor, &c->segment, c->id, c->ledger);
         /* The first ones are for those who also write; the daemon uses one of them in our name. */
-        c->actor.hazard = MH_SHM_HAZARD_WORDS - 1;
+        actor_set_thread(&c->actor, MH_SHM_THREADS - 1);
         return 1;
 }
 

@@ -187,14 +187,22 @@ struct mh_shm_client {
         uint64_t _pad1[42];
 };
 
+/* Threads of a client that have a line of their own where each writes one; others share the last, under a lock of theirs. */
+#define MH_SHM_THREADS          8U
+
 /*
- * Spans that a thread of this client looks into at this moment without owning them, plus one; 0: none. Who gives a span's
+ * The span that a thread of this client looks into at this moment without owning it, plus one; 0: none. Who gives a span's
  * pages back first makes the span unusable, then looks here, and keeps the pages of a span that it finds. The
- * reaper looks here too, for a free that a dead client had not finished. The last word may be shared by threads.
+ * reaper looks here too, for a free that a dead client had not finished.
  */
-#define MH_SHM_HAZARD_WORDS     8U
+struct mh_shm_hazard_line {
+        uint64_t span;
+        uint64_t used;                  /* the first line: how many were ever used, at least; 0 counts as 1 */
+        uint64_t _pad[6];
+};
+
 struct mh_shm_hazard {
-        uint64_t span[MH_SHM_HAZARD_WORDS];
+        struct mh_shm_hazard_line line[MH_SHM_THREADS];
 };
 
 /* ------------------------------------------------------------------------------------------------ handles */
@@ -273,8 +281,11 @@ struct mh_shm_chunk {
 #define MH_SHM_LEDGER_WAITERS   (UINT64_C(1) << 21)     /* a thread of this client sleeps on the word */
 #define MH_SHM_LEDGER_COUNT_MASK ((UINT64_C(1) << 21) - 1)
 
-/* Hints for limits and for people; the ledger's owner writes them. Monotonic but for handles and owned_bytes. */
-struct mh_shm_account {
+/*
+ * Hints for limits and for people, one line per thread; only the sums mean something, and a line may well be below zero.
+ * All but handles and owned_bytes only grow.
+ */
+struct mh_shm_account_line {
         uint64_t handles;               /* ledger words that are not zero */
         uint64_t created;               /* handles that this client made */
         uint64_t destroyed;             /* handles that this client was the last to close */
@@ -282,8 +293,12 @@ struct mh_shm_account {
         uint64_t free_bytes;            /* scratch freed by this client, whoever had taken it */
         uint64_t owned_bytes;           /* scratch this client owns, at most: not lowered when others free */
         uint64_t _pad[2];
+};
+
+struct mh_shm_account {
+        struct mh_shm_account_line line[MH_SHM_THREADS];
         /* one bit per 8 KiB of the ledger from ledger_slots on, set once their pages were reserved */
-        uint64_t reserved[504];
+        uint64_t reserved[448];
 };
 
 /* ------------------------------------------------------------------------------------------------ scratch */
@@ -318,17 +333,19 @@ enum mh_shm_owner_kind {
  */
 #define MH_SHM_CLASSES          40U
 
-/* Span word: incarnation (20), state (4), 3 zero bits, client (13), head span or size class (24). */
+/* Span word: incarnation (20), state (4), thread (3), client (13), head span or size class (24). */
 #define MH_SHM_SPAN_INC_SHIFT    44U    /* 20 bits; one more with each release, so that a late compare-and-swap fails */
 #define MH_SHM_SPAN_STATE_SHIFT  40U    /* 4 bits */
-#define MH_SHM_SPAN_CLIENT_SHIFT 24U    /* 13 bits; 3 zero bits above */
+#define MH_SHM_SPAN_THREAD_SHIFT 37U    /* 3 bits; SMALL: which thread of the client takes blocks from it */
+#define MH_SHM_SPAN_THREAD_MASK  UINT64_C(0x7)
+#define MH_SHM_SPAN_CLIENT_SHIFT 24U    /* 13 bits */
 #define MH_SHM_SPAN_CLIENT_MASK  UINT64_C(0x1fff)
 #define MH_SHM_SPAN_ARG_MASK     UINT64_C(0xffffff) /* 24 bits: CLAIMED, CONT: the head span; SMALL, ORPHAN: the size class */
 
 enum mh_shm_span_state {
         MH_SHM_SPAN_FREE        = 0,    /* no memory, but for what `kept` says */
         MH_SHM_SPAN_CLAIMED     = 1,    /* client, head: on its way in or out */
-        MH_SHM_SPAN_SMALL       = 2,    /* client, class */
+        MH_SHM_SPAN_SMALL       = 2,    /* client, thread, class */
         MH_SHM_SPAN_ORPHAN      = 3,    /* class: its client is dead, blocks in it live; anyone may adopt it */
         MH_SHM_SPAN_LARGE       = 4,    /* client that took it; first span of a large block of `run` spans */
         MH_SHM_SPAN_CONT        = 5,    /* head: another span of a large block */
@@ -363,7 +380,9 @@ static_assert(offsetof(struct mh_shm_shared, chunk_cursor) == 128, "format");
 static_assert(sizeof(struct mh_shm_intent) == 56, "format");
 static_assert(sizeof(struct mh_shm_outcome) == 32, "format");
 static_assert(sizeof(struct mh_shm_client) == 512, "format");
-static_assert(sizeof(struct mh_shm_hazard) == 64, "format");
+static_assert(sizeof(struct mh_shm_hazard_line) == 64, "format");
+static_assert(sizeof(struct mh_shm_hazard) == 512, "format");
+static_assert(sizeof(struct mh_shm_account_line) == 64, "format");
 static_assert(sizeof(struct mh_shm_slot) == 128, "format");
 static_assert(offsetof(struct mh_shm_slot, payload) == 64, "format");
 static_assert(sizeof(struct mh_shm_chunk) == 128, "format");

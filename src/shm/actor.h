@@ -22,8 +22,10 @@ typedef struct ActorClass {
 typedef struct Actor {
         Segment *seg;
         uint32_t id;
-        unsigned hazard;                /* which word of the client's hazard line is this actor's */
-        struct mh_shm_account *account;
+        unsigned thread;                /* below MH_SHM_THREADS: which lines and spans of the client are this actor's */
+        struct mh_shm_account *page;    /* the first page of the ledger */
+        struct mh_shm_account_line *account;
+        struct mh_shm_hazard_line *hazard;
         uint64_t *ledger;               /* words per slot */
         uint64_t *span_bits;
         struct mh_shm_intent *intent;   /* the daemon, for a client: where to note a target before it is changed; or NULL */
@@ -36,3 +38,6 @@ typedef struct Actor {
 
 /* `ledger` is the mapping of that client's ledger, whose first page (the account) was reserved. */
 void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger);
+
+/* Makes it another thread's; the first is what actor_init() makes. Before anything is done with it. */
+void actor_set_thread(Actor *a, unsigned thread);

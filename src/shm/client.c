@@ -92,6 +92,7 @@ int client_attach(Segment *seg, const ClientInfo *info, uint32_t *ret_id) {
                 return r;
         }
         fill(c, info);
+        store_relaxed(&seg->hazards[id].line[0].used, 0);
         store_sc(&c->state, MH_SHM_CLIENT_ATTACHED);
         *ret_id = id;
         return 0;

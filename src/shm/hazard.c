@@ -9,13 +9,13 @@
 
 void hazard_set(Actor *a, uint32_t span) {
         /* Relaxed: hazard_order() and the barrier of who gives back order it. Pairs with hazard_seen(). */
-        store_relaxed(&a->seg->hazards[a->id].span[a->hazard], (uint64_t)span + 1);
+        store_relaxed(&a->hazard->span, (uint64_t)span + 1);
         hazard_order(a);
 }
 
 void hazard_clear(Actor *a) {
         /* Release: what was read or changed in the span comes before. Pairs with hazard_seen(). */
-        store_release(&a->seg->hazards[a->id].span[a->hazard], 0);
+        store_release(&a->hazard->span, 0);
 }
 
 bool hazard_barrier(const Segment *seg) {
@@ -30,10 +30,13 @@ bool hazard_seen(const Actor *a, uint32_t span) {
 
         if (hwm > seg->n_clients)
                 hwm = seg->n_clients;
-        for (uint32_t id = 0; id < hwm; id++)
-                for (unsigned i = 0; i < MH_SHM_HAZARD_WORDS; i++)
-                        if (load_acquire(&seg->hazards[id].span[i]) == (uint64_t)span + 1 &&
-                            (id != a->id || i != a->hazard))
+        for (uint32_t id = 0; id < hwm; id++) {
+                const struct mh_shm_hazard_line *line = seg->hazards[id].line;
+                uint64_t used = load_acquire(&line[0].used); /* pairs with actor_set_thread() */
+
+                for (unsigned i = 0; i < MH_SHM_THREADS && (i == 0 || i < used); i++)
+                        if (load_acquire(&line[i].span) == (uint64_t)span + 1 && &line[i] != a->hazard)
                                 return true;
+        }
         return false;
 }

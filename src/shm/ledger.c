@@ -16,10 +16,25 @@ void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger) {
         *ret = (Actor){
                 .seg = seg,
                 .id = id,
-                .account = ledger,
+                .page = ledger,
+                .account = &((struct mh_shm_account *)ledger)->line[0],
+                .hazard = &seg->hazards[id].line[0],
                 .ledger = (uint64_t *)((uint8_t *)ledger + seg->ledger_slots),
                 .span_bits = (uint64_t *)((uint8_t *)ledger + seg->ledger_spans),
         };
+}
+
+void actor_set_thread(Actor *a, unsigned thread) {
+        struct mh_shm_hazard *h = &a->seg->hazards[a->id];
+        uint64_t used = load_sc(&h->line[0].used);
+
+        assert(thread < MH_SHM_THREADS);
+        a->thread = thread;
+        a->account = &a->page->line[thread];
+        a->hazard = &h->line[thread];
+        /* Before the line is used, so that who looks for hazards looks there. Pairs with hazard_seen(). */
+        while (used < thread + 1 && !cas_sc(&h->line[0].used, &used, (uint64_t)thread + 1))
+                ;
 }
 
 /* ------------------------------------------------------------------------------------------------ memory */
@@ -29,7 +44,7 @@ static bool is_reserved(const Actor *a, uint64_t offset) {
         uint64_t unit = offset / MH_SHM_LEDGER_UNIT;
 
         /* Acquire: the bit is set after the pages were reserved, maybe by another thread. Pairs with reserve(). */
-        return load_acquire(&a->account->reserved[unit / 64]) >> unit % 64 & 1;
+        return load_acquire(&a->page->reserved[unit / 64]) >> unit % 64 & 1;
 }
 
 static int reserve(Actor *a, uint64_t offset) {
@@ -43,7 +58,7 @@ static int reserve(Actor *a, uint64_t offset) {
                             MH_SHM_LEDGER_UNIT);
         if (r < 0)
                 return r;
-        (void)fetch_or_sc(&a->account->reserved[unit / 64], UINT64_C(1) << unit % 64);
+        (void)fetch_or_sc(&a->page->reserved[unit / 64], UINT64_C(1) << unit % 64);
         return 0;
 }
 

@@ -46,10 +46,9 @@ static uint64_t ledger_offset(const Reap *r) {
 /* Totals stay right without it until its account is gone; after that they live in the daemon's. */
 static void take_over_account(Reap *r) {
         const Segment *seg = r->dead.seg;
-        struct mh_shm_account *daemon = segment_ledger(seg, MH_SHM_CLIENT_DAEMON), dead;
+        struct mh_shm_account_line *daemon = &((struct mh_shm_account *)segment_ledger(seg, MH_SHM_CLIENT_DAEMON))->line[0];
+        struct mh_shm_account_line dead = account_sum(r->dead.page);
 
-        if (segment_read(seg, MH_SHM_REGION_LEDGERS, r->dead.id * seg->ledger_stride, &dead, sizeof(dead)) < 0)
-                return;
         (void)fetch_add_relaxed(&daemon->created, dead.created);
         (void)fetch_add_relaxed(&daemon->destroyed, dead.destroyed);
         (void)fetch_add_relaxed(&daemon->alloc_bytes, dead.alloc_bytes);
@@ -73,20 +72,20 @@ int reap_init(Reap *r, Segment *seg, uint32_t id) {
 static int reap_hazards(Reap *r, int *units) {
         struct mh_shm_hazard *line = &r->dead.seg->hazards[r->dead.id];
 
-        for (; r->position < MH_SHM_HAZARD_WORDS; r->position++) {
-                uint64_t span = load_relaxed(&line->span[r->position]);
+        for (; r->position < MH_SHM_THREADS; r->position++) {
+                uint64_t span = load_relaxed(&line->line[r->position].span);
 
                 if (span && span <= r->dead.seg->n_spans) {
                         if (*units <= 0)
                                 return 1;
                         *units -= UNITS_PER_SPAN * (int)SPANS_PER_STEP / 2;
-                        r->dead.hazard = (unsigned)r->position;
+                        r->dead.hazard = &line->line[r->position];
                         if (block_resume_free(&r->dead, (uint32_t)(span - 1), SPANS_PER_STEP) > 0)
                                 return 1;
                 }
-                store_sc(&line->span[r->position], 0);
+                store_sc(&line->line[r->position].span, 0);
         }
-        r->dead.hazard = 0;
+        r->dead.hazard = &line->line[0];
         return 0;
 }
 
@@ -250,7 +249,7 @@ static void reap_ledger(Reap *r) {
 
         take_over_account(r);
         if (segment_punch(seg, MH_SHM_REGION_LEDGERS, r->dead.id * seg->ledger_stride, seg->ledger_stride) < 0)
-                memset(r->dead.account, 0, sizeof(*r->dead.account)); /* the pages stay, but the next client finds zeros */
+                memset(r->dead.page, 0, sizeof(*r->dead.page)); /* the pages stay, but the next client finds zeros */
         client_free(seg, r->dead.id);
 }
 

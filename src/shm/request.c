@@ -167,17 +167,12 @@ int request_run(Actor *a, const Request *request, struct mh_shm_outcome *ret) {
 
 /* Frees that were cut short. */
 static void finish_frees(Actor *a) {
-        struct mh_shm_hazard *line = &a->seg->hazards[a->id];
+        uint64_t span = load_relaxed(&a->hazard->span);
 
-        for (a->hazard = 0; a->hazard < MH_SHM_HAZARD_WORDS; a->hazard++) {
-                uint64_t span = load_relaxed(&line->span[a->hazard]);
-
-                if (span && span <= a->seg->n_spans)
-                        while (block_resume_free(a, (uint32_t)(span - 1), UINT32_MAX) > 0)
-                                ;
-                store_sc(&line->span[a->hazard], 0);
-        }
-        a->hazard = 0;
+        if (span && span <= a->seg->n_spans)
+                while (block_resume_free(a, (uint32_t)(span - 1), UINT32_MAX) > 0)
+                        ;
+        store_sc(&a->hazard->span, 0);
 }
 
 /* Each of these says whether the request was done, and then fills in what came of it. */

@@ -132,7 +132,8 @@ static bool refill_from_span(Actor *a, unsigned class) {
 static bool is_own(const Actor *a, uint32_t span, unsigned class) {
         uint64_t word = load_relaxed(&a->seg->spans[span].word);
 
-        return span_state(word) == MH_SHM_SPAN_SMALL && span_client(word) == a->id && span_arg(word) == class;
+        return span_state(word) == MH_SHM_SPAN_SMALL && span_client(word) == a->id && span_thread(word) == a->thread &&
+               span_arg(word) == class;
 }
 
 /* Another span of this client and class that may have free blocks. The look goes on where the last one ended. */
@@ -178,7 +179,7 @@ static bool adopt_span(Actor *a, unsigned class) {
         ledger_set_span(a, hint - 1);
         /* The next incarnation, so that a compare-and-swap of somebody who saw it ORPHAN and empty fails: see block.c. */
         if (!cas_sc(&entry->word, &word,
-                    span_make((span_incarnation(word) + 1) & 0xfffff, MH_SHM_SPAN_SMALL, a->id, class))) {
+                    span_make_small(span_incarnation(word) + 1, a->id, a->thread, class))) {
                 ledger_clear_span(a, hint - 1);
                 return false;
         }
@@ -195,7 +196,7 @@ static bool reclaim_spare(Actor *a, uint32_t span) {
         uint64_t word = entry ? load_sc(&entry->word) : 0;
         unsigned class = span_arg(word);
 
-        if (span_state(word) != MH_SHM_SPAN_SMALL || span_client(word) != a->id || class >= MH_SHM_CLASSES ||
+        if (class >= MH_SHM_CLASSES || !is_own(a, span, class) ||
             a->classes[class].span == span + 1 || !block_none_used(a->seg, span, class))
                 return false;
         /* Only we take blocks from it, so empty it stays. */
@@ -262,7 +263,7 @@ static int claim_span(Actor *a, unsigned class) {
         seg->owners[span].countdown = 0;
         store_relaxed(&seg->owners[span].hints, all_groups(class));
         /* CLAIMED is ours alone to leave. Who finds it SMALL finds owner words. */
-        store_sc(&entry->word, span_with(load_relaxed(&entry->word), MH_SHM_SPAN_SMALL, a->id, class));
+        store_sc(&entry->word, span_make_small(span_incarnation(load_relaxed(&entry->word)), a->id, a->thread, class));
         a->classes[class].span = span + 1;
         return 0;
 }

@@ -13,12 +13,17 @@ typedef struct Sum {
         uint64_t bytes;
 } Sum;
 
+/* Where the daemon keeps an account that it keeps itself. */
+static struct mh_shm_account_line *line_of(const Segment *seg, uint32_t id) {
+        return &((struct mh_shm_account *)segment_ledger(seg, id))->line[0];
+}
+
 static void add_account(const Segment *seg, uint32_t id, Sum *sum) {
-        const struct mh_shm_account *a = segment_ledger(seg, id);
+        struct mh_shm_account_line a = account_sum(segment_ledger(seg, id));
 
         /* Unsigned and wrapping: a single account may well have destroyed more than it created. */
-        sum->handles += load_relaxed(&a->created) - load_relaxed(&a->destroyed);
-        sum->bytes += load_relaxed(&a->alloc_bytes) - load_relaxed(&a->free_bytes);
+        sum->handles += a.created - a.destroyed;
+        sum->bytes += a.alloc_bytes - a.free_bytes;
 }
 
 /* Of all clients; those that are attached have an account with memory. */
@@ -121,17 +126,15 @@ static uint64_t count_ledger(const Segment *seg, uint32_t id) {
 }
 
 void totals_recount(Segment *seg) {
-        struct mh_shm_account *daemon = segment_ledger(seg, MH_SHM_CLIENT_DAEMON);
+        struct mh_shm_account_line *daemon = line_of(seg, MH_SHM_CLIENT_DAEMON);
         uint32_t end = client_end(seg);
         uint64_t bytes = 0;
         Sum sum;
 
         for (uint32_t id = 1; id < end; id++)
                 if (is_ours(seg, id)) {
-                        struct mh_shm_account *a = segment_ledger(seg, id);
-
-                        store_relaxed(&a->owned_bytes, 0);
-                        store_relaxed(&a->handles, count_ledger(seg, id));
+                        store_relaxed(&line_of(seg, id)->owned_bytes, 0);
+                        store_relaxed(&line_of(seg, id)->handles, count_ledger(seg, id));
                 }
         for (uint32_t span = 0; span_entry(seg, span); span++) {
                 uint64_t owned;
@@ -139,8 +142,7 @@ void totals_recount(Segment *seg) {
 
                 bytes += count_span(seg, span, &client, &owned);
                 if (owned && is_ours(seg, client))
-                        (void)fetch_add_relaxed(
-                                &((struct mh_shm_account *)segment_ledger(seg, client))->owned_bytes, owned);
+                        (void)fetch_add_relaxed(&line_of(seg, client)->owned_bytes, owned);
         }
 
         sum = add_accounts(seg, NULL);

@@ -172,8 +172,8 @@ static unsigned empty_before(const Segment *seg, uint32_t end) {
 static void forget_ledger(Actor *a) {
         const Segment *seg = a->seg;
 
-        for (unsigned i = 0; i < sizeof(a->account->reserved) / sizeof(a->account->reserved[0]); i++)
-                store_relaxed(&a->account->reserved[i], 0);
+        for (unsigned i = 0; i < sizeof(a->page->reserved) / sizeof(a->page->reserved[0]); i++)
+                store_relaxed(&a->page->reserved[i], 0);
         (void)segment_punch(seg, MH_SHM_REGION_LEDGERS, seg->ledger_slots, seg->ledger_stride - seg->ledger_slots);
 }
 

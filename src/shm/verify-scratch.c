@@ -125,8 +125,8 @@ static bool leads_to(Verify *v, uint32_t client, uint32_t span)
         if (view_span_bit(&v->view, client, span))
                 return true;
         view_read(&v->view, MH_SHM_REGION_HAZARDS, client * sizeof(h), &h, sizeof(h));
-        for (unsigned i = 0; i < MH_SHM_HAZARD_WORDS; i++)
-                if (h.span[i] == (uint64_t)span + 1)
+        for (unsigned i = 0; i < MH_SHM_THREADS; i++)
+                if (h.line[i].span == (uint64_t)span + 1)
                         return true;
         return false;
 }

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "shm/verify-internal.h"
+#include "shm/words.h"
 
 /* Marks are raised by pages of the table that they belong to, so the last one may lie past its end. */
 static void check_mark(Verify *v, enum mh_shm_region_id region, uint32_t mark, uint32_t n, uint32_t step)
@@ -63,13 +64,13 @@ static void check_hazards(Verify *v, uint32_t id)
         struct mh_shm_hazard h;
 
         view_read(&v->view, MH_SHM_REGION_HAZARDS, id * sizeof(h), &h, sizeof(h));
-        for (unsigned i = 0; i < MH_SHM_HAZARD_WORDS; i++) {
-                if (h.span[i] == 0)
+        for (unsigned i = 0; i < MH_SHM_THREADS; i++) {
+                if (h.line[i].span == 0)
                         continue;
-                if (h.span[i] > v->view.seg.n_spans)
-                        FINDING(v, RULE_HAZARD_RANGE, id, i, h.span[i] - 1, v->view.seg.n_spans);
+                if (h.line[i].span > v->view.seg.n_spans)
+                        FINDING(v, RULE_HAZARD_RANGE, id, i, h.line[i].span - 1, v->view.seg.n_spans);
                 else if (verify_pending(v, id))
-                        FINDING(v, RULE_HAZARD_LEFT, id, i, h.span[i] - 1);
+                        FINDING(v, RULE_HAZARD_LEFT, id, i, h.line[i].span - 1);
         }
 }
 
@@ -91,13 +92,15 @@ void verify_tables(Verify *v)
 /* An account that its client writes is only a hint; the daemon's own says what is missing from the others' sums. */
 void verify_accounts(Verify *v)
 {
-        struct mh_shm_account account;
+        struct mh_shm_account page;
+        struct mh_shm_account_line account;
 
         for (uint32_t i = 1; i < v->view.client_hwm; i++) {
                 if (v->view.clients[i].state != MH_SHM_CLIENT_ATTACHED ||
                     v->view.clients[i].flags & MH_SHM_CLIENT_LEDGER)
                         continue;
-                view_account(&v->view, i, &account);
+                view_account(&v->view, i, &page);
+                account = account_sum(&page);
                 if (account.handles != v->words[i])
                         FINDING(v, RULE_ACCOUNT_DRIFT, i, account.handles, v->words[i]);
                 if (account.owned_bytes < v->owned[i])

@@ -172,8 +172,17 @@ static inline uint32_t span_client(uint64_t word) {
         return word >> MH_SHM_SPAN_CLIENT_SHIFT & MH_SHM_SPAN_CLIENT_MASK;
 }
 
+static inline unsigned span_thread(uint64_t word) {
+        return word >> MH_SHM_SPAN_THREAD_SHIFT & MH_SHM_SPAN_THREAD_MASK;
+}
+
 static inline uint32_t span_arg(uint64_t word) {
         return word & MH_SHM_SPAN_ARG_MASK;
+}
+
+/* A span from which one thread of a client takes small blocks. */
+static inline uint64_t span_make_small(uint32_t inc, uint32_t client, unsigned thread, unsigned class) {
+        return span_make(inc, MH_SHM_SPAN_SMALL, client, class) | (uint64_t)thread << MH_SHM_SPAN_THREAD_SHIFT;
 }
 
 /* The same span with another state, client and argument. */
@@ -198,4 +207,23 @@ static inline unsigned class_of(uint32_t size) {
 
 static inline uint32_t class_blocks(unsigned class) {
         return MH_SHM_SPAN_SIZE / class_size(class);
+}
+
+/* ------------------------------------------------------------------------------------------------ accounts */
+
+/* What all threads of a client did together. Wrapping, as the lines do. */
+static inline struct mh_shm_account_line account_sum(const struct mh_shm_account *account) {
+        struct mh_shm_account_line sum = { 0 };
+
+        for (unsigned i = 0; i < MH_SHM_THREADS; i++) {
+                const struct mh_shm_account_line *line = &account->line[i];
+
+                sum.handles += __atomic_load_n(&line->handles, __ATOMIC_RELAXED);
+                sum.created += __atomic_load_n(&line->created, __ATOMIC_RELAXED);
+                sum.destroyed += __atomic_load_n(&line->destroyed, __ATOMIC_RELAXED);
+                sum.alloc_bytes += __atomic_load_n(&line->alloc_bytes, __ATOMIC_RELAXED);
+                sum.free_bytes += __atomic_load_n(&line->free_bytes, __ATOMIC_RELAXED);
+                sum.owned_bytes += __atomic_load_n(&line->owned_bytes, __ATOMIC_RELAXED);
+        }
+        return sum;
 }

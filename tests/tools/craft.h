@@ -127,7 +127,7 @@ static inline void craft_client_state(const Craft *c, uint32_t id, uint32_t stat
 
 static inline void craft_hazard(const Craft *c, uint32_t id, unsigned i, uint64_t value)
 {
-        craft_put(c, MH_SHM_REGION_HAZARDS, id * sizeof(struct mh_shm_hazard) + i * 8, value);
+        craft_put(c, MH_SHM_REGION_HAZARDS, id * sizeof(struct mh_shm_hazard) + i * sizeof(struct mh_shm_hazard_line), value);
 }
 
 #define CRAFT_SHARED(c, field, value) craft_put32(c, MH_SHM_REGION_SHARED, offsetof(struct mh_shm_shared, field), value)
@@ -150,11 +150,11 @@ static inline uint64_t craft_ledger_at(const Craft *c, uint32_t id, uint32_t slo
 static inline void craft_ledger(const Craft *c, uint32_t id, uint32_t slot, uint64_t word)
 {
         uint64_t old = craft_get(c, MH_SHM_REGION_LEDGERS, craft_ledger_at(c, id, slot)),
-                 n = craft_get(c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(c, id, handles));
+                 n = craft_get(c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(c, id, line[0].handles));
 
         craft_reserved(c, id, (uint64_t)slot * 8, true);
         craft_put(c, MH_SHM_REGION_LEDGERS, craft_ledger_at(c, id, slot), word);
-        craft_put(c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(c, id, handles), n + (word != 0) - (old != 0));
+        craft_put(c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(c, id, line[0].handles), n + (word != 0) - (old != 0));
 }
 
 static inline void craft_span_bit(const Craft *c, uint32_t id, uint32_t span, bool on)
@@ -165,8 +165,8 @@ static inline void craft_span_bit(const Craft *c, uint32_t id, uint32_t span, bo
 
 static inline void craft_owns(const Craft *c, uint32_t id, uint64_t bytes)
 {
-        craft_put(c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(c, id, owned_bytes), bytes);
-        craft_put(c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(c, id, alloc_bytes), bytes);
+        craft_put(c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(c, id, line[0].owned_bytes), bytes);
+        craft_put(c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(c, id, line[0].alloc_bytes), bytes);
 }
 
 /* ---------------------------------------------------------------------------------------------- slots */

@@ -103,7 +103,7 @@ Test(leftovers, hazard_stays_while_there_is_more)
         free_by_another(head, 60);
         actor_init(&a, &c.seg, CRAFT_LEDGER, segment_ledger(&c.seg, CRAFT_LEDGER));
         while (block_resume_free(&a, head, 10) > 0) {
-                cr_assert_eq(load_relaxed(&c.seg.hazards[CRAFT_LEDGER].span[0]), head + 1);
+                cr_assert_eq(load_relaxed(&c.seg.hazards[CRAFT_LEDGER].line[0].span), head + 1);
                 cr_assert_eq(verify_segment(c.fd, 0, show, NULL, NULL), 0);
         }
         expect_in_order();
@@ -151,6 +151,6 @@ Test(leftovers, hint_of_a_slot_that_is_put_back)
         craft_taken(&c, CRAFT_FREE_SLOT, true);
         craft_bit(&c, MH_SHM_REGION_CHUNKMAP, 0, 0, true);
         trim_recover(&c.seg);
-        craft_put(&c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(&c, 0, handles), 0);
+        craft_put(&c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(&c, 0, line[0].handles), 0);
         expect_in_order();
 }

@@ -193,7 +193,7 @@ static void hazard_left(const Craft *c)
 
 static void account_drift(const Craft *c)
 {
-        craft_put(c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(c, CRAFT_WIRE, handles), 2);
+        craft_put(c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(c, CRAFT_WIRE, line[0].handles), 2);
 }
 
 static void account_scratch(const Craft *c)
@@ -545,7 +545,7 @@ static void memory_of_holders(const Craft *c)
 
 static void memory_of_ledger(const Craft *c)
 {
-        craft_put(c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(c, 9, created), 0);
+        craft_put(c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(c, 9, line[0].created), 0);
 }
 
 static void memory_of_owners(const Craft *c)
