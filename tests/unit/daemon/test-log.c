@@ -369,7 +369,7 @@ static int be_the_journal(void)
 
         if (unshare(CLONE_NEWNS) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
                 return -1;
-        if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("tmpfs", "/run", "tmpfs", 0, NULL) < 0)
+        if (mount("none", "/", "none", MS_REC | MS_PRIVATE, "") < 0 || mount("tmpfs", "/run", "tmpfs", 0, "") < 0)
                 return -1;
         if (mkdir("/run/systemd", 0755) < 0 || mkdir("/run/systemd/journal", 0755) < 0)
                 return -1;
