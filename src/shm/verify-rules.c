@@ -25,6 +25,7 @@ static const struct {
                                    "client %0: the intent is that of request %1, the outcome that of request %2" },
         [RULE_INTENT_PENDING] = { "intent-pending", "client %0: request %1 was begun and not finished", true },
         [RULE_HAZARD_RANGE] = { "hazard-range", "client %0: hazard %1 is span %2 of %3" },
+        [RULE_HAZARD_UNCOUNTED] = { "hazard-uncounted", "client %0: hazard %1 is in use, and only %2 are looked at" },
         [RULE_HAZARD_LEFT] = { "hazard-left", "client %0: hazard %1 still names span %2", true },
         [RULE_ACCOUNT_DRIFT] = { "account-drift", "client %0: its account says %1 handles, its ledger has %2 words",
                                  true },

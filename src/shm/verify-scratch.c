@@ -230,10 +230,9 @@ static void check_cont(Verify *v, uint32_t span, uint64_t word)
 
 static bool span_makes_sense(const Verify *v, uint64_t word)
 {
-        const uint64_t zeros = (UINT64_C(1) << MH_SHM_SPAN_STATE_SHIFT) -
-                               ((MH_SHM_SPAN_CLIENT_MASK + 1) << MH_SHM_SPAN_CLIENT_SHIFT);
+        const uint64_t thread = MH_SHM_SPAN_THREAD_MASK << MH_SHM_SPAN_THREAD_SHIFT;
 
-        if (word & zeros || span_client(word) >= v->view.seg.n_clients)
+        if (span_client(word) >= v->view.seg.n_clients || (word & thread && span_state(word) != MH_SHM_SPAN_SMALL))
                 return false;
         switch (span_state(word)) {
         case MH_SHM_SPAN_FREE:

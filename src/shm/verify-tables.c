@@ -62,13 +62,18 @@ static void check_entries_beyond(Verify *v)
 static void check_hazards(Verify *v, uint32_t id)
 {
         struct mh_shm_hazard h;
+        uint64_t used;
 
         view_read(&v->view, MH_SHM_REGION_HAZARDS, id * sizeof(h), &h, sizeof(h));
+        /* Who gives memory back looks at as many, and a hazard that nobody sees protects nothing. */
+        used = MAX(h.line[0].used, UINT64_C(1));
         for (unsigned i = 0; i < MH_SHM_THREADS; i++) {
                 if (h.line[i].span == 0)
                         continue;
                 if (h.line[i].span > v->view.seg.n_spans)
                         FINDING(v, RULE_HAZARD_RANGE, id, i, h.line[i].span - 1, v->view.seg.n_spans);
+                else if (i >= used)
+                        FINDING(v, RULE_HAZARD_UNCOUNTED, id, i, used);
                 else if (verify_pending(v, id))
                         FINDING(v, RULE_HAZARD_LEFT, id, i, h.line[i].span - 1);
         }

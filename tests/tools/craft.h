@@ -125,9 +125,13 @@ static inline void craft_client_state(const Craft *c, uint32_t id, uint32_t stat
         craft_put32(c, MH_SHM_REGION_CLIENTS, id * sizeof(struct mh_shm_client), state);
 }
 
+/* With the note of how many there are. */
 static inline void craft_hazard(const Craft *c, uint32_t id, unsigned i, uint64_t value)
 {
-        craft_put(c, MH_SHM_REGION_HAZARDS, id * sizeof(struct mh_shm_hazard) + i * sizeof(struct mh_shm_hazard_line), value);
+        uint64_t at = id * sizeof(struct mh_shm_hazard);
+
+        craft_put(c, MH_SHM_REGION_HAZARDS, at + offsetof(struct mh_shm_hazard, line[0].used), i + 1);
+        craft_put(c, MH_SHM_REGION_HAZARDS, at + i * sizeof(struct mh_shm_hazard_line), value);
 }
 
 #define CRAFT_SHARED(c, field, value) craft_put32(c, MH_SHM_REGION_SHARED, offsetof(struct mh_shm_shared, field), value)

@@ -186,6 +186,12 @@ static void hazard_range(const Craft *c)
         craft_hazard(c, CRAFT_WIRE, 3, CRAFT_SPANS + 1);
 }
 
+static void hazard_uncounted(const Craft *c)
+{
+        craft_hazard(c, CRAFT_WIRE, 3, CRAFT_SPANS);
+        craft_hazard(c, CRAFT_WIRE, 2, 0);
+}
+
 static void hazard_left(const Craft *c)
 {
         craft_hazard(c, CRAFT_WIRE, 7, CRAFT_SPANS);
@@ -459,6 +465,11 @@ static void span_word_class(const Craft *c)
         craft_span(c, CRAFT_FREE_SPAN, MH_SHM_SPAN_ORPHAN, 0, MH_SHM_CLASSES);
 }
 
+static void span_word_thread(const Craft *c)
+{
+        craft_put(c, MH_SHM_REGION_SPANS, CRAFT_SPAN(CRAFT_FREE_SPAN, word), UINT64_C(1) << MH_SHM_SPAN_THREAD_SHIFT);
+}
+
 static void span_of_free_client(const Craft *c)
 {
         craft_span(c, CRAFT_FREE_SPAN, MH_SHM_SPAN_SMALL, 9, 0);
@@ -588,6 +599,7 @@ static const Case cases[] = {
         { "intent sequence", RULE_INTENT_SEQUENCE, intent_sequence, RULE_COUNT },
         { "intent pending", RULE_INTENT_PENDING, intent_pending, RULE_COUNT },
         { "hazard range", RULE_HAZARD_RANGE, hazard_range, RULE_COUNT },
+        { "hazard uncounted", RULE_HAZARD_UNCOUNTED, hazard_uncounted, RULE_COUNT },
         { "hazard left", RULE_HAZARD_LEFT, hazard_left, RULE_COUNT },
         { "account drift", RULE_ACCOUNT_DRIFT, account_drift, RULE_COUNT },
         { "account scratch", RULE_ACCOUNT_SCRATCH, account_scratch, RULE_COUNT },
@@ -639,6 +651,7 @@ static const Case cases[] = {
 
         { "span word", RULE_SPAN_WORD, span_word, RULE_COUNT },
         { "span word with a class that is none", RULE_SPAN_WORD, span_word_class, RULE_COUNT },
+        { "span word with a thread where none is", RULE_SPAN_WORD, span_word_thread, RULE_COUNT },
         { "span of free client", RULE_SPAN_OF_FREE_CLIENT, span_of_free_client, RULE_COUNT },
         { "span without bit", RULE_SPAN_WITHOUT_BIT, span_without_bit, RULE_COUNT },
         { "large span without bit", RULE_SPAN_WITHOUT_BIT, span_without_bit_large, RULE_COUNT },
