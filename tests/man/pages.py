@@ -6,7 +6,8 @@
 - what one refers to is there, and SEE ALSO names each page once, and not itself;
 - each exported function has a page of its name, which names it in NAME, shows its prototype as the header has it, and
   explains each error that the header's comment lists;
-- the other way round, no page speaks of a function that is not exported.
+- the other way round, no page speaks of a function that is not exported;
+- the drop-in that mono_handle_d(8) shows is the one that is installed.
 """
 
 import pathlib
@@ -139,6 +140,14 @@ def check_functions(pages):
                 finding(file, f'speaks of {name}, which is no function')
 
 
+def check_drop_in(pages):
+    drop_in = ROOT / 'units/private-users.conf'
+    shown = plain(pages.get('mono_handle_d.8', '')).splitlines()
+    for line in drop_in.read_text().splitlines():
+        if line and not line.startswith('#') and line not in shown:
+            finding('mono_handle_d.8', f'does not show this line of {drop_in.name}: {line}')
+
+
 def main():
     pages = {p.name: p.read_text() for p in sorted(MAN.glob('*.[1-8]'))}
     check_listing(pages)
@@ -153,6 +162,7 @@ def main():
             finding(name, '.TH does not name this page')
         check_references(name, page, pages)
     check_functions(pages)
+    check_drop_in(pages)
 
     for text in findings:
         print(text)
