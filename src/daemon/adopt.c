@@ -25,13 +25,20 @@ typedef struct Found {
         unsigned dead;
 } Found;
 
+/* A limit that is no lower than the capacity is none: what is full is -ENOSPC, not -EDQUOT. */
+static uint64_t limit_below(uint64_t limit, uint64_t capacity)
+{
+        return limit < capacity ? limit : UINT64_MAX;
+}
+
 /* Writes down whose segment it is now. The words may hold anything: they are replaced, not believed. */
 static void sign(Server *s)
 {
+        const SegmentConfig *config = &s->options->segment;
         struct mh_shm_shared *shared = s->store.segment.shared;
 
-        store_relaxed(&shared->limit_client_handles, s->options->segment.limit_client_handles);
-        store_relaxed(&shared->limit_client_scratch, s->options->segment.limit_client_scratch);
+        store_relaxed(&shared->limit_client_handles, limit_below(config->limit_client_handles, config->n_slots));
+        store_relaxed(&shared->limit_client_scratch, limit_below(config->limit_client_scratch, config->scratch_bytes));
         store_relaxed(&shared->daemon_start_time, s->daemon_start_time);
         store_relaxed(&shared->daemon_pid, s->daemon_pid);
         store_release(&shared->epoch, load_relaxed(&shared->epoch) + 1); /* for people who look; pairs with nothing */
