@@ -30,9 +30,9 @@ test_status() {
         client_tell b attach
         client_tell a new 6
         client_tell a new 5
-        client_tell a alloc 49152
-        poll 5 status_is "$1" '^2 clients, 2 handles, 48.0 KiB scratch$'
-        sysctl_user "$1" status mono-handle-d.service | grep -q 'Status: "2 clients, 2 handles, 48.0 KiB scratch"'
+        client_tell a alloc 65536
+        poll 5 status_is "$1" '^2 clients, 2 handles, 64.0 KiB scratch$'
+        sysctl_user "$1" status mono-handle-d.service | grep -q 'Status: "2 clients, 2 handles, 64.0 KiB scratch"'
         client_kill a
         poll 5 status_is "$1" '^1 client, 0 handles, 0 B scratch$'
 }

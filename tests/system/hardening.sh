@@ -58,7 +58,8 @@ test_user_namespace() {
         client_start a "$1"
         client_tell a attach
         client_tell a new 6
-        client_tell a put "$answer" word
+        handle=$answer
+        client_tell a put "$handle" word
 
         pid=$(property "$1" MainPID)
         [ "$(readlink "/proc/$pid/ns/user")" != "$(readlink /proc/self/ns/user)" ] || fail 'same user namespace'
@@ -71,10 +72,10 @@ test_user_namespace() {
         # It sees its clients die in there, and it is found again.
         client_start b "$1"
         client_tell b attach
-        client_tell b open "$answer" || true
+        client_tell b open "$handle"
+        client_tell b close "$handle"
         kill -KILL "$pid"
         client_tell a new 6
-        handle=$answer
         client_kill a
         poll 5 gone b "$handle"
 }

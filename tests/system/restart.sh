@@ -54,8 +54,9 @@ ends_well() {
         expect "$answer" 3 'the flags of the last close'
         client_try b text "$given"
         expect "$status $answer" 'error ESTALE' 'a block of a handle that is gone'
-        as "$1" mono-handlectl check
 }
+
+checked() { as "$1" mono-handlectl check; }
 
 main_pid_is_not() {
         local pid
@@ -71,7 +72,8 @@ killed_by() {
         intact
         main_pid_is_not "$uid" "$before"
         is_state "$uid" active
-        ends_well "$uid"
+        ends_well
+        checked "$uid"
 }
 
 test_sigkill() { killed_by "$1" KILL; }
@@ -82,7 +84,8 @@ test_restart() {
         populate "$1"
         sysctl_user "$1" restart mono-handle-d.service
         intact
-        ends_well "$1"
+        ends_well
+        checked "$1"
 }
 
 # The socket goes on listening: the next request starts the daemon again.
@@ -92,7 +95,8 @@ test_stop() {
         is_state "$1" inactive
         intact
         is_state "$1" active
-        ends_well "$1"
+        ends_well
+        checked "$1"
 }
 
 test_stop_and_start_of_all() {
@@ -101,7 +105,8 @@ test_stop_and_start_of_all() {
         is_state "$1" inactive
         sysctl_user "$1" start mono-handle-d.service
         intact
-        ends_well "$1"
+        ends_well
+        checked "$1"
 }
 
 # Far more often than systemd's usual limit of 5 in 10 s allows, and with a request under way each time.
@@ -116,7 +121,8 @@ test_many_kills() {
         done
         intact
         is_state "$1" active mono-handle-d.socket
-        ends_well "$1"
+        ends_well
+        checked "$1"
 }
 
 # A daemon that hangs is killed by the manager, and that is as good as any other end.
@@ -130,7 +136,8 @@ test_hang() {
         poll 20 main_pid_is_not "$1" "$before"
         intact
         journal "$1" | grep -qi 'watchdog timeout'
-        ends_well "$1"
+        ends_well
+        checked "$1"
 }
 
 # logind removes a user's shared memory by name at the last logout; the manager still has the descriptor.
@@ -141,7 +148,7 @@ test_name_is_lost() {
         intact
         sysctl_user "$1" restart mono-handle-d.service
         intact
-        ends_well "$1"
+        ends_well
 }
 
 # Who died while nobody watched is noticed by the next daemon.
@@ -166,7 +173,8 @@ test_reload_and_reexec() {
         sysctl_user "$1" daemon-reexec
         kill -KILL "$(property "$1" MainPID)"
         intact
-        ends_well "$1"
+        ends_well
+        checked "$1"
 }
 
 run_for_each_user test_sigkill test_sigabrt test_sigterm test_restart test_stop test_stop_and_start_of_all \
