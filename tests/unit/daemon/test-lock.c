@@ -112,6 +112,7 @@ Test(lock, held_until_its_holder_ends_even_if_frozen)
 
 Test(lock, a_longer_pid_from_before_does_not_show_through)
 {
+        char text[64] = {}, expected[32];
         pid_t holder = 0;
         int fd, second;
 
@@ -121,6 +122,9 @@ Test(lock, a_longer_pid_from_before_does_not_show_through)
         cr_assert_eq(try_lock(&fd, &holder), 1);
         cr_assert_eq(try_lock(&second, &holder), 0);
         cr_assert_eq(holder, getpid());
+        (void)snprintf(expected, sizeof(expected), "%d\n", (int)getpid());
+        cr_assert_gt(pread(fd, text, sizeof(text) - 1, 0), 0);
+        cr_assert_str_eq(text, expected);
 
         /* And a holder who wrote nonsense, or nothing, is unknown. */
         cr_assert_eq(ftruncate(fd, 0), 0);

@@ -264,7 +264,9 @@ Test(log, nobody_there_at_all)
         stderr_is_pipe();
         cr_assert_eq(log_open(LOG_TARGET_STDERR, LOG_INFO), 0);
         reader = fd_close(reader);
+        errno = EPROTO;
         log_note(LOG_INFO, "into the void");
+        cr_assert_eq(errno, EPROTO);
 
         cr_assert_eq(close(STDERR_FILENO), 0);
         cr_assert_eq(log_open(LOG_TARGET_STDERR, LOG_INFO), -EBADF);
@@ -328,6 +330,10 @@ Test(log, after_the_interval_it_begins_anew)
         cr_assert_not_null(strstr(text, " 2 more messages of the kind PACKET_REFUSED"), "%s", text);
         cr_assert_eq(count(text, "refused 0"), 1);
         cr_assert_eq(count(text, "\n"), 2);
+        t.tv_sec += 1;
+        sleep_until(&t);
+        refuse_packets(1);
+        cr_assert_eq(count(written(), "\n"), 1, "told once");
 }
 
 Test(log, the_count_is_told_though_nothing_else_is_said)
