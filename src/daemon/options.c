@@ -235,9 +235,11 @@ static void print_help(FILE *out)
                         (void)fprintf(out, "        $%s\n", environment_name(o, name));
         }
         (void)fputs("\nExit status: 0 when it left because it was idle or asked to, 1 when something\n"
-                    "failed, " NUMBER_TEXT(OPTIONS_EXIT_WRONG) " when an option is wrong.\n"
-                                                               "\n"
-                                                               "See mono_handle_d(8), mono-handlectl(1).\n",
+                    "failed, " NUMBER_TEXT(
+                            OPTIONS_EXIT_WRONG) " when an option is wrong, 3 when the segment that is there is of a\n"
+                                                "version that this daemon does not know.\n"
+                                                "\n"
+                                                "See mono_handle_d(8), mono-handlectl(1).\n",
                     out);
 }
 
