@@ -36,8 +36,8 @@ manager_is_there() {
 start_units() {
         mkdir -p "$units"
         sed "s#%t/mono-handle-d/#%t/$unit/#" "$top/units/mono-handle-d.socket" >"$units/$unit.socket"
-        sed "s#^ExecStart=.*#ExecStart=$build/src/mono_handle_d#; s#mono-handle-d\.socket#$unit.socket#" \
-                "$build/units/mono-handle-d.service" >"$units/$unit.service"
+        sed "s#^ExecStart=.*#ExecStart=$build/src/mono_handle_d --socket=%t/$unit/socket#
+             s#mono-handle-d\.socket#$unit.socket#" "$build/units/mono-handle-d.service" >"$units/$unit.service"
         systemctl --user daemon-reload
         systemctl --user start $unit.socket
         export MONO_HANDLE_D_SOCKET=$XDG_RUNTIME_DIR/$unit/socket
@@ -45,6 +45,7 @@ start_units() {
 
 stop_units() {
         systemctl --user stop $unit.socket $unit.service
+        systemctl --user reset-failed $unit.socket $unit.service 2>/dev/null || true
         rm -rf "${units:?}/$unit.socket" "$units/$unit.service" "${XDG_RUNTIME_DIR:?}/$unit"
         systemctl --user daemon-reload
 }
@@ -61,8 +62,10 @@ let_library_start_it() {
 show_diagnostics() {
         if [ "$managed" = yes ]; then
                 journalctl --quiet --no-pager --user-unit=$unit.service --since="$since" --output=cat | sed 's/^/  /'
-                echo "  (journalctl --user-unit=$unit.service; -x explains each)"
+                echo "  (from journalctl --user-unit=$unit.service)"
         else
+                # It says goodbye as well.
+                poll no_daemon || true
                 sed 's/^/  /' "$work/stderr"
         fi
 }
@@ -70,6 +73,11 @@ show_diagnostics() {
 # --- Clearing up -----------------------------------------------------------------------------------------------------
 
 cleanup() {
+        local rc=$?
+        if [ $rc -ne 0 ]; then
+                say 'That went wrong. What the daemon said'
+                show_diagnostics || true
+        fi
         kill "${first:-}" "${second:-}" 2>/dev/null || true
         if [ "$managed" = yes ]; then
                 stop_units
@@ -78,6 +86,7 @@ cleanup() {
                 poll no_daemon || true
         fi
         rm -rf "$work"
+        exit $rc
 }
 
 no_daemon() { ! pgrep -u "$(id -u)" -f "^$build/src/mono_handle_d" >/dev/null; }
@@ -104,14 +113,20 @@ else
         let_library_start_it
 fi
 
+# What it says for people goes where this script's output goes, what it says for the script into a pipe.
+# shellcheck disable=SC2069
+demo() { exec "$build/tests/demo/demo" "$@" 2>&1 >"$work/from-$1"; }
+
 mkfifo "$work/to-first" "$work/from-first" "$work/from-second"
-"$build/tests/demo/demo" first <"$work/to-first" >"$work/from-first" &
+demo first <"$work/to-first" &
 first=$!
 exec 3>"$work/to-first" 4<"$work/from-first"
 read -r -t 20 -u 4 handle string
 
-"$build/tests/demo/demo" second "$handle" "$string" >"$work/from-second" &
+demo second "$handle" "$string" &
 second=$!
+# The shell need not tell that it was killed.
+disown
 exec 5<"$work/from-second"
 read -r -t 20 -u 5 _
 
@@ -122,7 +137,6 @@ show mono-handlectl list
 
 say "kill -KILL $second: the second one dies, holding handles and scratch memory"
 kill -KILL "$second"
-wait "$second" 2>/dev/null || true
 one_client() { [ "$("$build/src/mono-handlectl" clients --noheadings --raw | wc -l)" -eq 1 ]; }
 poll one_client
 
