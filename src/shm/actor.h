@@ -7,10 +7,14 @@
  * is lost. Several threads of a process that act for the same client have an Actor each (they share the ledger).
  */
 
+#include "base/atomics.h"
 #include "shm/segment.h"
 
 /* Empty spans that a client keeps, because giving one back and claiming it again costs more than 50 microseconds. */
 #define ACTOR_SPARE_SPANS 4U
+
+/* Slots that a client's own thread keeps ready, so that a handle that comes and goes costs no search. */
+#define ACTOR_KEPT_SLOTS 32U
 
 /* Where small blocks of one size class come from next. */
 typedef struct ActorClass {
@@ -30,6 +34,9 @@ typedef struct Actor {
         uint64_t *span_bits;
         struct mh_shm_intent *intent;   /* the daemon, for a client: where to note a target before it is changed; or NULL */
 
+        unsigned n_kept, max_kept;      /* slots RESERVED for this client, its ledger says so; max_kept 0: none are kept */
+        uint32_t kept[ACTOR_KEPT_SLOTS];
+
         uint32_t chunk;                 /* hint: the chunk to look for a free slot first */
         uint32_t span_cursor;           /* hint: where the look at this client's own spans goes on */
         uint32_t spare[ACTOR_SPARE_SPANS]; /* spans of its own that were empty when they were put here, plus one; 0: none */
@@ -41,3 +48,12 @@ void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger);
 
 /* Makes it another thread's; the first is what actor_init() makes. Before anything is done with it. */
 void actor_set_thread(Actor *a, unsigned thread);
+
+/* Adds to a number of this actor's account line, wrapping: all but the last line are one thread's alone. */
+static inline void actor_count(Actor *a, uint64_t *number, uint64_t n)
+{
+        if (a->thread == MH_SHM_THREADS - 1)
+                (void)fetch_add_relaxed(number, n);
+        else
+                store_relaxed(number, load_relaxed(number) + n);
+}

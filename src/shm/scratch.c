@@ -37,14 +37,14 @@
 /* ------------------------------------------------------------------------------------------------ accounts */
 
 static void account_alloc(Actor *a, uint64_t size) {
-        (void)fetch_add_relaxed(&a->account->alloc_bytes, size);
-        (void)fetch_add_relaxed(&a->account->owned_bytes, size);
+        actor_count(a, &a->account->alloc_bytes, size);
+        actor_count(a, &a->account->owned_bytes, size);
 }
 
 static void account_free(Actor *a, uint64_t size, bool own) {
-        (void)fetch_add_relaxed(&a->account->free_bytes, size);
+        actor_count(a, &a->account->free_bytes, size);
         if (own)
-                (void)fetch_sub_relaxed(&a->account->owned_bytes, size);
+                actor_count(a, &a->account->owned_bytes, -size);
 }
 
 uint64_t scratch_owned_in(Actor *a, uint32_t span) {
@@ -89,7 +89,7 @@ static int check_quota(Actor *a, uint64_t size) {
 
         if (size > limit)
                 return -EDQUOT;
-        if (load_relaxed(&a->account->owned_bytes) <= limit - size)
+        if ((int64_t)load_relaxed(&a->account->owned_bytes) <= (int64_t)(limit - size)) /* of one thread: may be below zero */
                 return 0;
         owned = count_owned(a);
         store_relaxed(&a->account->owned_bytes, owned);
@@ -569,7 +569,7 @@ int scratch_give(Actor *a, uint64_t scratch, uint64_t handle) {
                         r = give_pinned(a, &b, scratch, owner, handle_slot(handle));
                         (void)slot_close(a, handle, NULL);
                         if (r == 0)
-                                (void)fetch_sub_relaxed(&a->account->owned_bytes, b.size);
+                                actor_count(a, &a->account->owned_bytes, -b.size);
                 }
         }
         block_done(a);

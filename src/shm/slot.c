@@ -60,6 +60,20 @@ static void holder_clear(Actor *a, uint32_t slot) {
         (void)fetch_and_sc(holder_word(a->seg, slot, group), ~(UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS));
 }
 
+/* This client's bit, and no other's. */
+static bool holder_alone(Actor *a, uint32_t slot) {
+        Segment *seg = a->seg;
+        unsigned groups = chunk_groups(load_sc(&seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word));
+
+        for (unsigned g = 0; g <= groups && g < seg->n_groups; g++) {
+                uint64_t own = g == a->id / MH_SHM_GROUP_CLIENTS ? UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS : 0;
+
+                if (load_sc(holder_word(seg, slot, g)) != own)
+                        return false;
+        }
+        return true;
+}
+
 static bool holder_any(Segment *seg, uint32_t slot) {
         unsigned groups = chunk_groups(load_sc(&seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word));
 
@@ -71,16 +85,10 @@ static bool holder_any(Segment *seg, uint32_t slot) {
 
 /* ------------------------------------------------------------------------------------------------ accounts */
 
-static void account_add(uint64_t *counter, uint64_t n) {
-        (void)fetch_add_relaxed(counter, n); /* a hint; several threads may act for one client */
-}
-
-static void account_sub(uint64_t *counter, uint64_t n) {
-        (void)fetch_sub_relaxed(counter, n);
-}
-
 static int check_quota(const Actor *a) {
-        return load_relaxed(&a->account->handles) >= load_relaxed(&a->seg->shared->limit_client_handles) ? -EDQUOT : 0;
+        int64_t handles = (int64_t)load_relaxed(&a->account->handles); /* of one thread: may be below zero */
+
+        return handles >= 0 && (uint64_t)handles >= load_relaxed(&a->seg->shared->limit_client_handles) ? -EDQUOT : 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ the end of a handle */
@@ -102,15 +110,20 @@ static void release(Actor *a, uint32_t slot) {
                 chunk_note_free(a->seg, slot);
 }
 
-/* DEAD and this client's. Each step can be repeated. */
-static void bury(Actor *a, uint32_t slot) {
+/* DEAD and this client's: what the next handle here must not find. Each step can be repeated. */
+static void clean(Actor *a, uint32_t slot) {
         struct mh_shm_slot *s = &a->seg->slots[slot];
 
         scratch_drop_refs(a, slot);
         memset(s->payload, 0, sizeof(s->payload));
         store_relaxed(&s->wait[0], 0);
         store_relaxed(&s->wait[1], 0);
-        account_add(&a->account->destroyed, 1);
+        actor_count(a, &a->account->destroyed, 1);
+}
+
+/* DEAD and this client's, whose own bit is clear. */
+static void bury(Actor *a, uint32_t slot) {
+        clean(a, slot);
         release(a, slot);
 }
 
@@ -152,6 +165,44 @@ static int drop(Actor *a, uint32_t slot) {
         return destroy_unheld(a, slot);
 }
 
+/*
+ * The same where this client's bit is still set, and the only one: then it need not be cleared, and the slot can be kept for
+ * the next handle. An opener sets its bit and then looks at the state, as ever, so either it is seen here or it sees DYING.
+ * False: others hold it too, and drop() is right.
+ */
+static bool destroy_alone(Actor *a, uint32_t slot) {
+        struct mh_shm_slot *s = &a->seg->slots[slot];
+        uint64_t live = load_sc(&s->state), dying, seen = live;
+
+        if (state_phase(live) != MH_SHM_PHASE_LIVE || !holder_alone(a, slot))
+                return false;
+        dying = state_make(state_generation(live), MH_SHM_PHASE_DYING, state_type(live), a->id);
+        if (!cas_sc(&s->state, &seen, dying))
+                return false;
+        seen = dying;
+        if (!holder_alone(a, slot)) {
+                (void)cas_sc(&s->state, &seen, live); /* called off; or rescued, which comes to the same */
+                return false;
+        }
+        return cas_sc(&s->state, &seen, state_make(state_generation(live), MH_SHM_PHASE_DEAD, state_type(live), a->id));
+}
+
+/* DEAD and this client's, its bit set: keeps it as RESERVED. False: it cannot be, or there are enough. */
+static bool keep(Actor *a, uint32_t slot) {
+        struct mh_shm_slot *s = &a->seg->slots[slot];
+        uint64_t next;
+
+        if (a->n_kept >= a->max_kept)
+                return false;
+        next = state_after(a->seg, load_relaxed(&s->state));
+        if (!next)
+                return false;
+        /* Release: both phases are ours alone to leave. Pairs with the look of a stale opener, which finds another generation. */
+        store_release(&s->state, state_make(state_generation(next), MH_SHM_PHASE_RESERVED, 0, a->id));
+        a->kept[a->n_kept++] = slot;
+        return true;
+}
+
 /* ------------------------------------------------------------------------------------------------ new */
 
 /* 1: reserved; 0: this one is not to be had. */
@@ -180,7 +231,8 @@ static int try_reserve(Actor *a, uint32_t slot) {
             cas_sc(&a->seg->slots[slot].state, &state,
                    state_make(state_generation(state), MH_SHM_PHASE_RESERVED, 0, a->id))) {
                 chunk_note_taken(a->seg, slot);
-                account_add(&a->account->handles, 1);
+                holder_set(a, slot);
+                actor_count(a, &a->account->handles, 1);
                 return 1;
         }
         /* The hint was wrong. Put it right, and look again, because the slot may have become free before that. */
@@ -263,31 +315,58 @@ void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle) 
         uint64_t gen = state_generation(load_relaxed(&s->state)); /* RESERVED by us: nobody else changes it */
 
         assert(state_phase(load_relaxed(&s->state)) == MH_SHM_PHASE_RESERVED);
-        holder_set(a, slot);
         ledger_settle(a, slot, ledger_make(gen, 1));
-        account_add(&a->account->created, 1);
+        actor_count(a, &a->account->created, 1);
         /* Release: RESERVED is ours alone to leave. Who finds it LIVE finds the bit. Pairs with the look in slot_open(). */
         store_release(&s->state, state_make(gen, MH_SHM_PHASE_LIVE, type, 0));
         *ret_handle = handle_make(gen, slot);
 }
 
 void slot_unreserve(Actor *a, uint32_t slot) {
-        account_sub(&a->account->handles, 1);
+        actor_count(a, &a->account->handles, -UINT64_C(1));
+        holder_clear(a, slot);
         release(a, slot);
         ledger_settle(a, slot, 0);
 }
 
+/* Fills half of what may be kept. -ENOSPC and the like only if there is none at all. */
+static int refill(Actor *a) {
+        unsigned n = a->max_kept / 2 + 1;
+        int r = 0;
+
+        while (a->n_kept < n && r == 0) {
+                r = slot_reserve(a, &a->kept[a->n_kept]);
+                if (r == 0)
+                        a->n_kept++;
+        }
+        return a->n_kept ? 0 : r;
+}
+
 int slot_new(Actor *a, unsigned type, uint64_t *ret_handle) {
-        uint32_t slot;
         int r;
 
         if (!type_is_valid(type))
                 return -EINVAL;
-        r = slot_reserve(a, &slot);
-        if (r < 0)
-                return r;
-        slot_publish(a, slot, type, ret_handle);
+        if (!a->n_kept) {
+                r = refill(a);
+                if (r < 0)
+                        return r;
+        }
+        slot_publish(a, a->kept[--a->n_kept], type, ret_handle);
         return 0;
+}
+
+void slot_keep(Actor *a) {
+        const Segment *seg = a->seg;
+        uint32_t share = seg->n_slots / (seg->n_clients * MH_SHM_THREADS * 2);
+
+        a->max_kept = share < ACTOR_KEPT_SLOTS ? share : ACTOR_KEPT_SLOTS;
+}
+
+void slot_keep_none(Actor *a) {
+        a->max_kept = 0;
+        while (a->n_kept > 0)
+                slot_unreserve(a, a->kept[--a->n_kept]);
 }
 
 /* ------------------------------------------------------------------------------------------------ open */
@@ -343,7 +422,7 @@ static int open_first(Actor *a, uint64_t handle, unsigned *ret_type) {
         r = take(a, handle, ret_type);
         if (r < 0)
                 goto out;
-        account_add(&a->account->handles, 1);
+        actor_count(a, &a->account->handles, 1);
         ledger_settle(a, slot, ledger_make(handle_generation(handle), 1));
         return 0;
 
@@ -409,17 +488,31 @@ bool slot_is_alive(const Actor *a, uint64_t handle, unsigned *ret_type) {
         return true;
 }
 
+/* The ledger word is IN_FLIGHT. */
 static int close_last(Actor *a, uint64_t handle, unsigned *ret_flags) {
         uint32_t slot = handle_slot(handle);
         unsigned type;
-        int r = drop(a, slot);
+        int r;
 
-        if (r < 0 && take(a, handle, &type) == 0) {
-                ledger_settle(a, slot, ledger_make(handle_generation(handle), 1));
-                return r;
+        if (destroy_alone(a, slot)) {
+                *ret_flags = SLOT_CLOSED_HERE | SLOT_CLOSED_EVERYWHERE;
+                clean(a, slot);
+                if (keep(a, slot)) {
+                        ledger_settle(a, slot, MH_SHM_LEDGER_RESERVED);
+                        return 0;
+                }
+                holder_clear(a, slot);
+                release(a, slot);
+        } else {
+                r = drop(a, slot);
+                if (r < 0 && take(a, handle, &type) == 0) {
+                        /* Nothing has happened. */
+                        ledger_settle(a, slot, ledger_make(handle_generation(handle), 1));
+                        return r;
+                }
+                *ret_flags = SLOT_CLOSED_HERE | (r != 0 || !slot_is_alive(a, handle, NULL) ? SLOT_CLOSED_EVERYWHERE : 0);
         }
-        *ret_flags = SLOT_CLOSED_HERE | (r != 0 || !slot_is_alive(a, handle, NULL) ? SLOT_CLOSED_EVERYWHERE : 0);
-        account_sub(&a->account->handles, 1);
+        actor_count(a, &a->account->handles, -UINT64_C(1));
         ledger_settle(a, slot, 0);
         return 0;
 }

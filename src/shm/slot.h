@@ -26,7 +26,14 @@ int slot_held(Actor *a, uint64_t handle, struct mh_shm_slot **ret_slot);
 /* Is it alive, whoever holds it? Touches nothing. *ret_type may be NULL. */
 bool slot_is_alive(const Actor *a, uint64_t handle, unsigned *ret_type);
 
-/* The two halves of slot_new(), for caches: a reserved slot is this client's alone, and its ledger says so. */
+/*
+ * From now on this actor keeps slots of handles that it destroyed, and reserves several at once. All actors of all clients
+ * together never keep more than half of the capacity. slot_keep_none() gives them back.
+ */
+void slot_keep(Actor *a);
+void slot_keep_none(Actor *a);
+
+/* The two halves of slot_new(): a reserved slot is this client's alone, its bit is set, and its ledger says so. */
 int slot_reserve(Actor *a, uint32_t *ret_slot);
 void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle);
 void slot_unreserve(Actor *a, uint32_t slot);
