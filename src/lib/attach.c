@@ -31,8 +31,7 @@ static void client_free(mh_client *c)
         guard_close(&c->socket);
         guard_close(&c->segment_fd);
         (void)pthread_mutex_destroy(&c->lookup_lock);
-        (void)pthread_mutex_destroy(&c->turn_lock);
-        (void)pthread_cond_destroy(&c->turn_ended);
+        turn_done(&c->turn);
         fork_free(c, sizeof(*c));
 }
 
@@ -44,16 +43,11 @@ static void client_freep(mh_client **c)
 static mh_client *client_new(void)
 {
         mh_client *c = fork_alloc(sizeof(*c));
-        pthread_condattr_t monotonic;
 
         if (!c)
                 return NULL;
-        (void)pthread_condattr_init(&monotonic);
-        (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
         (void)pthread_mutex_init(&c->lookup_lock, NULL);
-        (void)pthread_mutex_init(&c->turn_lock, NULL);
-        (void)pthread_cond_init(&c->turn_ended, &monotonic);
-        (void)pthread_condattr_destroy(&monotonic);
+        turn_init(&c->turn);
         c->socket = GUARD_NONE;
         c->segment_fd = GUARD_NONE;
         return c;

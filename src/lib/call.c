@@ -237,40 +237,18 @@ static int run_in_turn(mh_client *c, unsigned type, CallRequest *request, CallRe
         return -ESTALE;
 }
 
-/* The others may all be waiting for a daemon that does not come: then so do we, but not one after the other. */
-static int turn_take(mh_client *c, uint64_t deadline)
-{
-        struct timespec until = deadline_timespec(deadline);
-        int r = 0;
-
-        (void)pthread_mutex_lock(&c->turn_lock);
-        while (c->turn_taken && r == 0)
-                r = pthread_cond_timedwait(&c->turn_ended, &c->turn_lock, &until);
-        r = c->turn_taken ? -ENOTCONN : 0;
-        c->turn_taken = true;
-        (void)pthread_mutex_unlock(&c->turn_lock);
-        return r;
-}
-
-static void turn_end(mh_client *c)
-{
-        (void)pthread_mutex_lock(&c->turn_lock);
-        c->turn_taken = false;
-        (void)pthread_cond_signal(&c->turn_ended);
-        (void)pthread_mutex_unlock(&c->turn_lock);
-}
-
 int call_run(mh_client *c, enum mh_wire_type type, CallRequest request, CallReply *ret)
 {
         uint64_t deadline = deadline_in(c->patience);
         CallReply reply;
         int r;
 
-        r = turn_take(c, deadline);
+        /* The others may all be waiting for a daemon that does not come: then so do we, but not one after the other. */
+        r = turn_take(&c->turn, deadline);
         if (r < 0)
-                return r;
+                return -ENOTCONN;
         r = run_in_turn(c, type, &request, &reply, deadline);
-        turn_end(c);
+        turn_end(&c->turn);
         if (r >= 0 && ret)
                 *ret = reply;
         return r;

@@ -22,6 +22,7 @@
 #include "lib/fork.h"
 #include "lib/guard.h"
 #include "lib/path.h"
+#include "lib/turn.h"
 #include "monohandle.h"
 #include "proto/wire.h"
 #include "shm/actor.h"
@@ -56,11 +57,7 @@ struct mh_client {
         Segment segment;
         Actor actor; /* only looks: the daemon writes this client's ledger */
 
-        pthread_mutex_t turn_lock; /* for `turn_taken` only */
-        pthread_cond_t turn_ended;
-        bool turn_taken;
-
-        /* whose turn it is may look at the rest */
+        Turn turn; /* whose it is may look at the rest */
         Guard socket;
         uint64_t seq;        /* of the last request whose outcome we know */
         uint64_t daemon_seq; /* of the last that took effect, as the last Welcome said */

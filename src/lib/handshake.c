@@ -140,7 +140,11 @@ static int run(const mh_client *c, const struct mh_wire_hello *hello, uint64_t d
 
                 if (!is_passing(r) && (attaching || !is_shortage(r)))
                         return r;
-                if (is_absent(r)) {
+                if (!is_absent(r)) {
+                        /* Somebody was there. If he is not any more, that is a new situation. */
+                        pace.spawn_at = 0;
+                        pace.spawn_pause = SPAWN_PAUSE_MIN / 2;
+                } else {
                         r = c->flags & MH_ATTACH_NO_SPAWN ? -ENOTCONN : maybe_spawn(c, &pace);
                         /* Who is attached already waits for whoever else may start it. */
                         if (r < 0 && attaching)

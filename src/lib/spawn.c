@@ -122,9 +122,13 @@ static void drop_scheduling(void)
         (void)syscall(SYS_setpriority, PRIO_PROCESS, 0, 0); /* back up only for the privileged */
 }
 
+/*
+ * Like fork(), but with no exit signal. Debuggers take such a child for a thread of the program, and are lost when it
+ * executes something else: CLONE_UNTRACED keeps it from them.
+ */
 static long clone_silently(void)
 {
-        return syscall(SYS_clone, 0UL, NULL, NULL, NULL, 0UL);
+        return syscall(SYS_clone, (unsigned long)CLONE_UNTRACED, NULL, NULL, NULL, 0UL);
 }
 
 static int wait_silently(long pid)
