@@ -96,7 +96,7 @@ int daemon_segment(const Daemon *d);
 /* KiB of memory that it takes. */
 uint64_t daemon_segment_kib(const Daemon *d);
 
-/* Fails the test, with the findings, if an invariant is broken. Nobody may be working on it at present. */
+/* Fails the test, with the findings, if an invariant is broken and stays so. No client may be working on it. */
 void daemon_verify(const Daemon *d, VerifyStats *ret);
 
 /* ------------------------------------------------------------------------------------------------ raw packets */

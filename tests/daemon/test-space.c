@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * /dev/shm is full, at every point where memory is needed. What asks for it gets ENOSPC; nobody gets SIGBUS, and
+ * nothing is broken by it. For this the daemon runs with a small /dev/shm of its own, in a mount namespace that ends
+ * with the test.
+ */
+
+#include "harness.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+DAEMON_SUITE(space);
+
+/* All of this test's process lives in the namespace, the daemon with it. */
+static void small_shm(const char *size)
+{
+        char options[64];
+
+        if (geteuid() != 0)
+                cr_skip_test("only root can mount a small /dev/shm");
+        if (unshare(CLONE_NEWNS) < 0)
+                cr_skip_test("no mount namespace can be made here");
+        (void)snprintf(options, sizeof(options), "size=%s,mode=1777", size);
+        if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("none", "/dev/shm", "tmpfs", 0, options) < 0)
+                cr_skip_test("/dev/shm cannot be mounted here");
+}
+
+/* Takes all the memory but `leave` KiB, in a file of its own. */
+static int fill(off_t leave)
+{
+        int fd = open("/dev/shm/filler", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        off_t size = 0;
+
+        cr_assert_geq(fd, 0);
+        for (off_t step = 1 << 20; step >= 4096; step /= 2)
+                while (posix_fallocate(fd, size, step) == 0)
+                        size += step;
+        size -= leave * 1024;
+        cr_assert_geq(size, 0);
+        cr_assert_eq(ftruncate(fd, size), 0);
+        return fd;
+}
+
+static void unfill(int fd)
+{
+        (void)fd_close(fd);
+        (void)unlink("/dev/shm/filler");
+}
+
+Test(space, attach)
+{
+        int filler, k = -ENOSPC;
+        unsigned refused = 0;
+        off_t leave;
+        Raw r;
+
+        small_shm("8M");
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=4M", NULL });
+        r = (Raw){ .fd = raw_connect(&the_daemon), .segment_fd = -1, .nonce = 1, .flags = MH_WIRE_HELLO_MAPS };
+
+        /* A page more each time: so each page that an attach needs is the one that is missing, once. */
+        for (leave = 0; leave < 400 && k == -ENOSPC; leave += 4) {
+                filler = fill(leave);
+                k = raw_hello(&r);
+                cr_assert(k == 0 || k == -ENOSPC, "with %ld KiB: %d", leave, k);
+                refused += k == -ENOSPC;
+                unfill(filler);
+        }
+        cr_expect_eq(k, 0);
+        cr_expect_geq(refused, 4);
+        cr_expect_geq(daemon_said(&the_daemon, "No shared memory left"), 1);
+        daemon_verify(&the_daemon, NULL);
+        raw_done(&r);
+        cr_expect_eq(daemon_stop(&the_daemon), 0);
+        harness_pass();
+}
+
+/* Asks until there is no more, with a page more of room each time, up to `most` KiB. */
+static void exhaust(Raw *r, int (*ask)(Raw *r), off_t most)
+{
+        unsigned worked = 0, refused = 0;
+
+        for (off_t leave = 0; leave < most; leave += 4) {
+                int filler = fill(leave), k;
+
+                do {
+                        k = ask(r);
+                        cr_assert(k == 0 || k == -ENOSPC, "with %ld KiB: %d", leave, k);
+                        worked += k == 0;
+                        refused += k != 0;
+                } while (k == 0);
+                unfill(filler);
+                cr_assert_eq(ask(r), 0, "with room again");
+        }
+        cr_expect_geq(worked, 10);
+        cr_expect_eq(refused, most / 4);
+}
+
+static int ask_new(Raw *r)
+{
+        uint64_t handle;
+
+        return raw_new(r, 1, &handle);
+}
+
+static int ask_small(Raw *r)
+{
+        uint64_t idx, size;
+
+        return raw_scratch(r, 16 + r->seq % 2000, &idx, &size);
+}
+
+static int ask_large(Raw *r)
+{
+        uint64_t idx, size;
+
+        return raw_scratch(r, 70000, &idx, &size);
+}
+
+static uint64_t next_to_open;
+
+static int ask_open(Raw *r)
+{
+        int k = raw_open(r, next_to_open, NULL);
+
+        /* One in each chunk of slots, because that is what needs memory. */
+        if (k == 0)
+                next_to_open += 512;
+        return k;
+}
+
+static void run(int (*ask)(Raw *r), off_t most)
+{
+        VerifyStats stats;
+        Raw r;
+
+        small_shm("64M");
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=48M", NULL });
+        cr_assert_eq(raw_attach(&r, &the_daemon, 0), 0);
+        exhaust(&r, ask, most);
+        daemon_verify(&the_daemon, NULL);
+        raw_done(&r);
+        WAIT_FOR(daemon_said(&the_daemon, "died holding") == 1);
+        daemon_verify(&the_daemon, &stats);
+        cr_expect_eq(stats.handles + stats.blocks + stats.reserved + stats.spans, 0);
+        cr_expect_eq(daemon_stop(&the_daemon), 0);
+        harness_pass();
+}
+
+Test(space, new_handles)
+{
+        run(ask_new, 120);
+}
+
+Test(space, small_scratch)
+{
+        run(ask_small, 120);
+}
+
+Test(space, large_scratch)
+{
+        run(ask_large, 400);
+}
+
+/* An open needs memory for the ledger of who opens. */
+Test(space, open)
+{
+        uint64_t first, handle;
+        Raw maker, r;
+
+        small_shm("64M");
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=1M", NULL });
+        cr_assert_eq(raw_attach(&maker, &the_daemon, 0), 0);
+        cr_assert_eq(raw_attach(&r, &the_daemon, 0), 0);
+        cr_assert_eq(raw_new(&maker, 1, &first), 0);
+        for (unsigned i = 1; i < 512 * 80; i++)
+                cr_assert_eq(raw_new(&maker, 1, &handle), 0);
+        next_to_open = first;
+        exhaust(&r, ask_open, 40);
+        daemon_verify(&the_daemon, NULL);
+        raw_done(&r);
+        raw_done(&maker);
+        harness_pass();
+}
+
+/* What is full stays usable: to close, to free, to detach and to reap takes no memory. */
+Test(space, giving_back_needs_none)
+{
+        uint64_t handle, idx, size;
+        int filler;
+        Raw a, b;
+
+        small_shm("64M");
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=48M", NULL });
+        cr_assert_eq(raw_attach(&a, &the_daemon, 0), 0);
+        cr_assert_eq(raw_attach(&b, &the_daemon, 0), 0);
+        for (unsigned i = 0; i < 5000; i++)
+                cr_assert_eq(raw_new(&a, 1, &handle), 0);
+        for (unsigned i = 0; i < 100; i++)
+                cr_assert_eq(raw_scratch(&a, 70000, &idx, &size), 0);
+        cr_assert_eq(raw_give(&a, idx, handle), 0);
+        cr_assert_eq(raw_open(&b, handle, NULL), 0);
+
+        filler = fill(0);
+        cr_expect_eq(raw_close(&a, handle, NULL), 0);
+        raw_done(&a);
+        WAIT_FOR(daemon_said(&the_daemon, "died holding 4999 handles") == 1);
+        cr_expect_eq(raw_close(&b, handle, NULL), 0);
+        cr_expect_eq(raw_detach(&b), 0);
+        raw_done(&b);
+        daemon_verify(&the_daemon, NULL);
+        unfill(filler);
+        cr_expect_eq(daemon_stop(&the_daemon), 0);
+        harness_pass();
+}
+
+/* And so does adoption. */
+Test(space, adopting_needs_none)
+{
+        uint64_t handle, idx, size;
+        int filler;
+        Raw r;
+
+        small_shm("64M");
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=48M", NULL });
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        for (unsigned i = 0; i < 1000; i++)
+                cr_assert_eq(raw_new(&r, 1, &handle), 0);
+        cr_assert_eq(raw_scratch(&r, 200000, &idx, &size), 0);
+        filler = fill(0);
+        daemon_kill(&the_daemon);
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=48M", NULL });
+        cr_assert_eq(raw_resume(&r, &the_daemon), 0);
+        cr_expect_eq(r.last, 1001);
+        cr_expect_eq(raw_close(&r, handle, NULL), 0);
+        cr_expect_eq(raw_scratch_free(&r, idx), 0);
+        daemon_verify(&the_daemon, NULL);
+        unfill(filler);
+        raw_done(&r);
+        harness_pass();
+}
