@@ -70,7 +70,7 @@ static void first(void)
         mh_detach(c);
 }
 
-static void second(mh_handle h, mh_scratch s)
+static _Noreturn void second(mh_handle h, mh_scratch s)
 {
         mh_handle own;
         mh_scratch block;
