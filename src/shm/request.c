@@ -269,7 +269,7 @@ static bool was_done(Actor *a, const struct mh_shm_intent *in, struct mh_shm_out
 }
 
 void request_recover(Actor *a) {
-        const struct mh_shm_client *c = entry_of(a);
+        struct mh_shm_client *c = entry_of(a);
         struct mh_shm_intent in = c->intent; /* only the daemon writes entries; all numbers in it are checked all the same */
         struct mh_shm_outcome o = { .seq = in.seq };
 
@@ -281,4 +281,7 @@ void request_recover(Actor *a) {
         chunk_abandon(a);
         if (in.seq == request_last(a) + 1 && was_done(a, &in, &o))
                 write_outcome(a, &o);
+        else
+                /* It will be asked for again. Until then others go on, so no later daemon may judge by what they did. */
+                store_sc(&c->intent.seq, request_last(a));
 }
