@@ -34,6 +34,7 @@ typedef struct Actor {
         uint64_t *span_bits;
         struct mh_shm_intent *intent;   /* the daemon, for a client: where to note a target before it is changed; or NULL */
 
+        uint64_t ledger_unit;           /* the part of the ledger that was last found to have memory, plus one; 0: none */
         unsigned n_kept, max_kept;      /* slots RESERVED for this client, its ledger says so; max_kept 0: none are kept */
         uint32_t kept[ACTOR_KEPT_SLOTS];
 

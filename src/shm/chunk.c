@@ -9,17 +9,6 @@
 #define DESCRIPTORS_PER_PAGE (MH_SHM_PAGE / (uint32_t)sizeof(struct mh_shm_chunk))
 #define CHUNK_BYTES          ((uint64_t)MH_SHM_CHUNK_SLOTS * sizeof(struct mh_shm_slot))
 
-bool chunk_exists(const Segment *seg, uint32_t chunk) {
-        /* Acquire: descriptors below the mark have their pages. Pairs with raise_mark(). */
-        return chunk < seg->n_chunks && chunk < load_acquire(&seg->shared->chunk_hwm);
-}
-
-bool chunk_is_open(const Actor *a, uint32_t slot) {
-        uint32_t chunk = slot / MH_SHM_CHUNK_SLOTS;
-
-        return chunk_exists(a->seg, chunk) && chunk_state(load_sc(&a->seg->chunks[chunk].word)) == MH_SHM_CHUNK_OPEN;
-}
-
 /* ------------------------------------------------------------------------------------------------ opening */
 
 /* Gives memory to the next page of descriptors. Their words are zero: holes at the first generation. */
@@ -90,7 +79,7 @@ int chunk_open(Actor *a, uint32_t *ret_chunk) {
         return 0;
 }
 
-int chunk_reserve_holders(Actor *a, uint32_t slot) {
+int chunk_raise_groups(Actor *a, uint32_t slot) {
         Segment *seg = a->seg;
         uint32_t chunk = slot / MH_SHM_CHUNK_SLOTS;
         unsigned group = a->id / MH_SHM_GROUP_CLIENTS;

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/atomics.h"
@@ -11,6 +12,9 @@
 
 /* A spin of this many looks is shorter than the sleep and wake that it may save; nobody holds IN_FLIGHT for long. */
 #define SPIN 200U
+
+/* A wake can be missed, see ledger_settle(). */
+#define NAP_NSEC 1000000
 
 void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger) {
         *ret = (Actor){
@@ -39,8 +43,7 @@ void actor_set_thread(Actor *a, unsigned thread) {
 
 /* ------------------------------------------------------------------------------------------------ memory */
 
-/* `offset` counts from ledger_slots. */
-static bool is_reserved(const Actor *a, uint64_t offset) {
+bool ledger_is_reserved(const Actor *a, uint64_t offset) {
         uint64_t unit = offset / MH_SHM_LEDGER_UNIT;
 
         /* Acquire: the bit is set after the pages were reserved, maybe by another thread. Pairs with reserve(). */
@@ -51,7 +54,7 @@ static int reserve(Actor *a, uint64_t offset) {
         uint64_t unit = offset / MH_SHM_LEDGER_UNIT;
         int r;
 
-        if (is_reserved(a, offset))
+        if (ledger_is_reserved(a, offset))
                 return 0;
         r = segment_reserve(a->seg, MH_SHM_REGION_LEDGERS,
                             a->id * a->seg->ledger_stride + a->seg->ledger_slots + unit * MH_SHM_LEDGER_UNIT,
@@ -82,29 +85,17 @@ int ledger_reserve_span(Actor *a, uint32_t span) {
 
 /* ------------------------------------------------------------------------------------------------ slots */
 
-uint64_t ledger_load(const Actor *a, uint32_t slot) {
-        assert(slot < a->seg->n_slots);
-        return is_reserved(a, slot_offset(slot)) ? load_sc(&a->ledger[slot]) : 0;
-}
-
-bool ledger_change(Actor *a, uint32_t slot, uint64_t from, uint64_t to) {
-        return cas_sc(&a->ledger[slot], &from, to);
-}
-
 /* The half of the word that holds the flags: the only size that futex(2) knows. */
 static uint32_t *futex_word(uint64_t *word) {
         return (uint32_t *)(void *)word;
 }
 
-void ledger_settle(Actor *a, uint32_t slot, uint64_t to) {
-        uint64_t old = exchange_sc(&a->ledger[slot], to);
-
-        if (old & MH_SHM_LEDGER_WAITERS)
-                (void)syscall(SYS_futex, futex_word(&a->ledger[slot]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, NULL, NULL,
-                              0);
+void ledger_wake(Actor *a, uint32_t slot) {
+        (void)syscall(SYS_futex, futex_word(&a->ledger[slot]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, NULL, NULL, 0);
 }
 
 void ledger_wait(Actor *a, uint32_t slot, uint64_t seen) {
+        const struct timespec nap = { .tv_nsec = NAP_NSEC };
         uint64_t *word = &a->ledger[slot];
 
         for (unsigned i = 0; i < SPIN; i++) {
@@ -117,18 +108,18 @@ void ledger_wait(Actor *a, uint32_t slot, uint64_t seen) {
                         return;
                 seen |= MH_SHM_LEDGER_WAITERS;
         }
-        /* EINTR and EAGAIN mean the same to the caller: look again. */
-        (void)syscall(SYS_futex, futex_word(word), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, (uint32_t)seen, NULL, NULL, 0);
+        /* EINTR, EAGAIN and the end of the time mean the same to the caller: look again. */
+        (void)syscall(SYS_futex, futex_word(word), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, (uint32_t)seen, &nap, NULL, 0);
 }
 
 /* ------------------------------------------------------------------------------------------------ spans */
 
-bool ledger_has_span(const Actor *a, uint32_t span) {
+bool ledger_has_span(Actor *a, uint32_t span) {
         return ledger_span_word(a, span / 64) >> span % 64 & 1;
 }
 
-uint64_t ledger_span_word(const Actor *a, uint32_t word) {
-        if (word >= (a->seg->n_spans + 63) / 64 || !is_reserved(a, span_offset(a, word * 64)))
+uint64_t ledger_span_word(Actor *a, uint32_t word) {
+        if (word >= (a->seg->n_spans + 63) / 64 || !ledger_is_reserved(a, span_offset(a, word * 64)))
                 return 0;
         return load_sc(&a->span_bits[word]);
 }

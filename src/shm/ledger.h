@@ -11,28 +11,57 @@
  * needs no recovery, because a process dies as a whole.
  */
 
+#include "base/likely.h"
 #include "shm/actor.h"
 
 /* Reserves the memory of the word of `slot`, of the bit of `span`. Idempotent, cheap when it was done. -ENOSPC. */
 int ledger_reserve_slot(Actor *a, uint32_t slot);
 int ledger_reserve_span(Actor *a, uint32_t span);
 
+/* Has the part of the ledger at `offset` (from ledger_slots) memory? */
+bool ledger_is_reserved(const Actor *a, uint64_t offset);
+
 /* The word, or 0 where it has no memory yet. */
-uint64_t ledger_load(const Actor *a, uint32_t slot);
+static inline uint64_t ledger_load(Actor *a, uint32_t slot) {
+        uint64_t offset = (uint64_t)slot * sizeof(uint64_t);
+
+        if (unlikely(a->ledger_unit != offset / MH_SHM_LEDGER_UNIT + 1)) {
+                if (!ledger_is_reserved(a, offset))
+                        return 0;
+                a->ledger_unit = offset / MH_SHM_LEDGER_UNIT + 1;
+        }
+        return load_sc(&a->ledger[slot]);
+}
 
 /* One compare-and-swap. Needs ledger_reserve_slot(), or a word that was not 0. */
-bool ledger_change(Actor *a, uint32_t slot, uint64_t from, uint64_t to);
+static inline bool ledger_change(Actor *a, uint32_t slot, uint64_t from, uint64_t to) {
+        return cas_sc(&a->ledger[slot], &from, to);
+}
 
-/* From IN_FLIGHT or RESERVED, which this thread owns, to `to`; wakes threads that wait. */
-void ledger_settle(Actor *a, uint32_t slot, uint64_t to);
+/* Wakes threads that sleep on the word. */
+void ledger_wake(Actor *a, uint32_t slot);
+
+/*
+ * From IN_FLIGHT or RESERVED, which this thread owns, to `to`; wakes threads that wait. A store, where an exchange would be a
+ * locked instruction on every way: a thread that says WAITERS just between the load and the store is
+ * not woken, and looks again by itself soon, see ledger_wait().
+ */
+static inline void ledger_settle(Actor *a, uint32_t slot, uint64_t to) {
+        uint64_t old = load_relaxed(&a->ledger[slot]);
+
+        /* Release: all that was done to the slot comes first. Pairs with ledger_load() of another thread, and with the reaper's. */
+        store_release(&a->ledger[slot], to);
+        if (unlikely(old & MH_SHM_LEDGER_WAITERS))
+                ledger_wake(a, slot);
+}
 
 /* Waits until the word is no longer `seen`, which has IN_FLIGHT. */
 void ledger_wait(Actor *a, uint32_t slot, uint64_t seen);
 
 /* Span bits. ledger_set_span() needs ledger_reserve_span(). */
-bool ledger_has_span(const Actor *a, uint32_t span);
+bool ledger_has_span(Actor *a, uint32_t span);
 void ledger_set_span(Actor *a, uint32_t span);
 void ledger_clear_span(Actor *a, uint32_t span);
 
 /* One word of 64 span bits, 0 where it has no memory. */
-uint64_t ledger_span_word(const Actor *a, uint32_t word);
+uint64_t ledger_span_word(Actor *a, uint32_t word);

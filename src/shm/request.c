@@ -39,7 +39,7 @@ uint64_t request_last(const Actor *a) {
 
 /* ------------------------------------------------------------------------------------------------ running */
 
-static uint64_t ledger_word_of(const Actor *a, uint64_t handle) {
+static uint64_t ledger_word_of(Actor *a, uint64_t handle) {
         return handle_slot(handle) < a->seg->n_slots ? ledger_load(a, handle_slot(handle)) : 0;
 }
 

@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "base/atomics.h"
+#include "base/likely.h"
 #include "shm/chunk.h"
 #include "shm/hazard.h"
 #include "shm/ledger.h"
@@ -60,27 +61,31 @@ static void holder_clear(Actor *a, uint32_t slot) {
         (void)fetch_and_sc(holder_word(a->seg, slot, group), ~(UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS));
 }
 
-/* This client's bit, and no other's. */
-static bool holder_alone(Actor *a, uint32_t slot) {
-        Segment *seg = a->seg;
-        unsigned groups = chunk_groups(load_sc(&seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word));
-
-        for (unsigned g = 0; g <= groups && g < seg->n_groups; g++) {
-                uint64_t own = g == a->id / MH_SHM_GROUP_CLIENTS ? UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS : 0;
-
-                if (load_sc(holder_word(seg, slot, g)) != own)
+/* The words beyond the first: are they all zero but for `own` in that of `group`? */
+static _cold_ bool holder_rest_is(Segment *seg, uint32_t slot, unsigned groups, unsigned group, uint64_t own) {
+        for (unsigned g = 1; g <= groups && g < seg->n_groups; g++)
+                if (load_sc(holder_word(seg, slot, g)) != (g == group ? own : 0))
                         return false;
-        }
         return true;
+}
+
+/* Who reads these has said DYING before: the number of groups is raised before a bit in them is set. */
+static bool holder_alone(Actor *a, uint32_t slot) {
+        unsigned groups = chunk_groups(load_sc(&a->seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word));
+        unsigned group = a->id / MH_SHM_GROUP_CLIENTS;
+        uint64_t own = UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS;
+
+        if (load_sc(&a->seg->slots[slot].holders) != (group == 0 ? own : 0))
+                return false;
+        return likely(groups == 0) || holder_rest_is(a->seg, slot, groups, group, own);
 }
 
 static bool holder_any(Segment *seg, uint32_t slot) {
         unsigned groups = chunk_groups(load_sc(&seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word));
 
-        for (unsigned g = 0; g <= groups && g < seg->n_groups; g++)
-                if (load_sc(holder_word(seg, slot, g)))
-                        return true;
-        return false;
+        if (load_sc(&seg->slots[slot].holders))
+                return true;
+        return unlikely(groups > 0) && !holder_rest_is(seg, slot, groups, 0, 0);
 }
 
 /* ------------------------------------------------------------------------------------------------ accounts */
@@ -114,10 +119,10 @@ static void release(Actor *a, uint32_t slot) {
 static void clean(Actor *a, uint32_t slot) {
         struct mh_shm_slot *s = &a->seg->slots[slot];
 
-        scratch_drop_refs(a, slot);
+        if (unlikely(load_sc(&s->refs[0]) | load_sc(&s->refs[1]) | load_sc(&s->refs[2]) | load_sc(&s->refs[3])))
+                scratch_drop_refs(a, slot);
         memset(s->payload, 0, sizeof(s->payload));
-        store_relaxed(&s->wait[0], 0);
-        store_relaxed(&s->wait[1], 0);
+        memset(s->wait, 0, sizeof(s->wait));
         actor_count(a, &a->account->destroyed, 1);
 }
 
@@ -207,7 +212,7 @@ static bool keep(Actor *a, uint32_t slot) {
 
 /* 1: reserved; 0: this one is not to be had. */
 static int try_reserve(Actor *a, uint32_t slot) {
-        uint64_t state;
+        uint64_t state, word;
         int r;
 
         r = ledger_reserve_slot(a, slot);
@@ -220,9 +225,10 @@ static int try_reserve(Actor *a, uint32_t slot) {
         if (!ledger_change(a, slot, 0, MH_SHM_LEDGER_RESERVED))
                 return 0;
         hazard_order(a);
-        if (!chunk_is_open(a, slot))
+        word = chunk_look(a, slot);
+        if (!word)
                 goto not_this;
-        r = chunk_reserve_holders(a, slot);
+        r = chunk_reserve_holders(a, slot, word);
         if (r < 0)
                 goto not_this;
 
@@ -272,6 +278,7 @@ static int reserve_in(Actor *a, uint32_t chunk, uint32_t *ret) {
 
 int slot_reserve(Actor *a, uint32_t *ret_slot) {
         Segment *seg = a->seg;
+        bool short_of_memory = false;
         uint32_t n, chunk;
         int r;
 
@@ -287,6 +294,11 @@ int slot_reserve(Actor *a, uint32_t *ret_slot) {
                 if (chunk_looks_full(seg, chunk))
                         continue;
                 r = reserve_in(a, chunk, ret_slot);
+                if (r == -ENOSPC) {
+                        /* None for this client's words there; elsewhere it may have some. */
+                        short_of_memory = true;
+                        continue;
+                }
                 if (r < 0)
                         return r;
                 if (r > 0) {
@@ -294,6 +306,8 @@ int slot_reserve(Actor *a, uint32_t *ret_slot) {
                         return 0;
                 }
         }
+        if (short_of_memory)
+                return -ENOSPC;
 
         /* Others may take what we open before we do, but each time somebody gets on. */
         for (;;) {
@@ -377,6 +391,13 @@ static int check_handle(const Actor *a, uint64_t handle) {
         return handle_slot(handle) < a->seg->n_slots && handle_generation(handle) ? 0 : -ESTALE;
 }
 
+/* Memory for the ledger word; none for numbers that never were handles. The look at the chunk that counts comes later. */
+static int make_room(Actor *a, uint32_t slot) {
+        if (likely(a->ledger_unit == (uint64_t)slot * sizeof(uint64_t) / MH_SHM_LEDGER_UNIT + 1))
+                return 0;
+        return chunk_look(a, slot) ? ledger_reserve_slot(a, slot) : -ESTALE;
+}
+
 /* The ledger word is IN_FLIGHT. 0 and it is ours, -ESTALE and nothing is. */
 static int take(Actor *a, uint64_t handle, unsigned *ret_type) {
         struct mh_shm_slot *s = &a->seg->slots[handle_slot(handle)];
@@ -407,6 +428,7 @@ static int take(Actor *a, uint64_t handle, unsigned *ret_type) {
 
 static int open_first(Actor *a, uint64_t handle, unsigned *ret_type) {
         uint32_t slot = handle_slot(handle);
+        uint64_t word;
         int r;
 
         r = check_quota(a);
@@ -414,9 +436,10 @@ static int open_first(Actor *a, uint64_t handle, unsigned *ret_type) {
                 goto out;
         hazard_order(a);
         r = -ESTALE;
-        if (!chunk_is_open(a, slot))
+        word = chunk_look(a, slot);
+        if (!word)
                 goto out;
-        r = chunk_reserve_holders(a, slot);
+        r = chunk_reserve_holders(a, slot, word);
         if (r < 0)
                 goto out;
         r = take(a, handle, ret_type);
@@ -444,16 +467,16 @@ int slot_open(Actor *a, uint64_t handle, unsigned *ret_type) {
         for (;;) {
                 uint64_t word = ledger_load(a, slot);
 
-                if (word & MH_SHM_LEDGER_IN_FLIGHT) {
-                        ledger_wait(a, slot, word);
-                } else if (!word) {
-                        r = ledger_reserve_slot(a, slot);
+                if (!word) {
+                        r = make_room(a, slot);
                         if (r < 0)
                                 return r;
                         if (!ledger_change(a, slot, 0, ledger_make(gen, MH_SHM_LEDGER_IN_FLIGHT)))
                                 continue;
                         r = open_first(a, handle, &type);
                         break;
+                } else if (unlikely(word & MH_SHM_LEDGER_IN_FLIGHT)) {
+                        ledger_wait(a, slot, word);
                 } else if ((word & MH_SHM_LEDGER_RESERVED) || ledger_generation(word) != gen) {
                         return -ESTALE;
                 } else if (ledger_count(word) == MH_SHM_LEDGER_COUNT_MASK) {
@@ -472,6 +495,11 @@ int slot_open(Actor *a, uint64_t handle, unsigned *ret_type) {
 
 /* ------------------------------------------------------------------------------------------------ close */
 
+static bool names_living(uint64_t state, uint64_t handle) {
+        return state_generation(state) == handle_generation(handle) &&
+               (state_phase(state) == MH_SHM_PHASE_LIVE || state_phase(state) == MH_SHM_PHASE_DYING);
+}
+
 /* Read with pread(2), because without a ledger word the slot's memory may go at any time. */
 bool slot_is_alive(const Actor *a, uint64_t handle, unsigned *ret_type) {
         uint64_t state;
@@ -480,8 +508,7 @@ bool slot_is_alive(const Actor *a, uint64_t handle, unsigned *ret_type) {
             segment_read(a->seg, MH_SHM_REGION_SLOTS, handle_slot(handle) * sizeof(struct mh_shm_slot), &state,
                          sizeof(state)) < 0)
                 return false;
-        if (state_generation(state) != handle_generation(handle) ||
-            (state_phase(state) != MH_SHM_PHASE_LIVE && state_phase(state) != MH_SHM_PHASE_DYING))
+        if (!names_living(state, handle))
                 return false;
         if (ret_type)
                 *ret_type = state_type(state);
@@ -510,7 +537,8 @@ static int close_last(Actor *a, uint64_t handle, unsigned *ret_flags) {
                         ledger_settle(a, slot, ledger_make(handle_generation(handle), 1));
                         return r;
                 }
-                *ret_flags = SLOT_CLOSED_HERE | (r != 0 || !slot_is_alive(a, handle, NULL) ? SLOT_CLOSED_EVERYWHERE : 0);
+                *ret_flags = SLOT_CLOSED_HERE | (r != 0 || !names_living(load_sc(&a->seg->slots[slot].state), handle) ?
+                                                         SLOT_CLOSED_EVERYWHERE : 0);
         }
         actor_count(a, &a->account->handles, -UINT64_C(1));
         ledger_settle(a, slot, 0);
@@ -530,9 +558,9 @@ int slot_close(Actor *a, uint64_t handle, unsigned *ret_flags) {
         for (;;) {
                 uint64_t word = ledger_load(a, slot);
 
-                if (word & MH_SHM_LEDGER_IN_FLIGHT) {
+                if (unlikely(word & MH_SHM_LEDGER_IN_FLIGHT)) {
                         ledger_wait(a, slot, word);
-                } else if (!word) {
+                } else if (unlikely(!word)) {
                         return slot_is_alive(a, handle, NULL) ? -EBADF : -ESTALE;
                 } else if ((word & MH_SHM_LEDGER_RESERVED) || ledger_generation(word) != gen) {
                         return -ESTALE;
@@ -573,7 +601,7 @@ int slot_abandon(Actor *a, uint32_t slot) {
         uint64_t state;
         int r = 0;
 
-        if (!chunk_is_open(a, slot))
+        if (!chunk_look(a, slot))
                 goto done; /* the word was written, and then nothing was touched */
 
         scratch_drop_unused_refs(a, slot, a->id);

@@ -174,6 +174,7 @@ static void forget_ledger(Actor *a) {
 
         for (unsigned i = 0; i < sizeof(a->page->reserved) / sizeof(a->page->reserved[0]); i++)
                 store_relaxed(&a->page->reserved[i], 0);
+        a->ledger_unit = 0;
         (void)segment_punch(seg, MH_SHM_REGION_LEDGERS, seg->ledger_slots, seg->ledger_stride - seg->ledger_slots);
 }
 

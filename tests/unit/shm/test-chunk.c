@@ -32,7 +32,7 @@ Test(chunk, opening)
         (void)fixture_attach(&f, FIXTURE_OWN, &a);
         before = fixture_blocks(&f);
         cr_assert_not(chunk_exists(&f.seg, 0));
-        cr_assert_not(chunk_is_open(&a, 0));
+        cr_assert_not(chunk_look(&a, 0) != 0);
         cr_assert_eq(fixture_blocks(&f), before, "a hole is not touched to see that it is one");
 
         cr_assert_eq(chunk_open(&a, &chunk), 0);
@@ -41,9 +41,9 @@ Test(chunk, opening)
         cr_assert(chunk_exists(&f.seg, 0));
         cr_assert(chunk_exists(&f.seg, 3));
         cr_assert_not(chunk_exists(&f.seg, 4), "a descriptor, but no such chunk");
-        cr_assert(chunk_is_open(&a, 0));
-        cr_assert(chunk_is_open(&a, 511));
-        cr_assert_not(chunk_is_open(&a, 512));
+        cr_assert(chunk_look(&a, 0) != 0);
+        cr_assert(chunk_look(&a, 511) != 0);
+        cr_assert_not(chunk_look(&a, 512) != 0);
         expect(&f, 0, MH_SHM_CHUNK_OPEN, 0);
         cr_assert_eq(fixture_blocks(&f), before + 8 + CHUNK_BLOCKS);
         for (unsigned i = 0; i < 512; i++)
@@ -56,7 +56,7 @@ Test(chunk, opening)
         chunk = 77;
         cr_assert_eq(chunk_open(&a, &chunk), -ENOSPC);
         cr_assert_eq(chunk, 77);
-        cr_assert_not(chunk_is_open(&a, 0xffffff));
+        cr_assert_not(chunk_look(&a, 0xffffff) != 0);
         fixture_done(&f);
 }
 
@@ -98,7 +98,7 @@ Test(chunk, what_others_are_at_is_left_alone)
                 cr_assert_eq(chunk_open(&a, &chunk), 0);
                 cr_assert_eq(chunk, 2);
                 cr_assert_eq(word(&f, 1), w);
-                cr_assert_eq(chunk_is_open(&a, 512), states[i] == MH_SHM_CHUNK_OPEN);
+                cr_assert_eq(chunk_look(&a, 512) != 0, states[i] == MH_SHM_CHUNK_OPEN);
                 fixture_close(&f);
         }
 }
@@ -154,17 +154,17 @@ Test(chunk, holder_bits_get_memory_when_needed)
         cr_assert_eq(chunk_open(&low, &chunk), 0);
         before = fixture_blocks(&f);
 
-        cr_assert_eq(chunk_reserve_holders(&low, 0), 0);
+        cr_assert_eq(chunk_raise_groups(&low, 0), 0);
         cr_assert_eq(fixture_blocks(&f), before);
         cr_assert_eq(chunk_groups(word(&f, 0)), 0);
-        cr_assert_eq(chunk_reserve_holders(&mid, 511), 0);
+        cr_assert_eq(chunk_raise_groups(&mid, 511), 0);
         cr_assert_eq(fixture_blocks(&f), before + 8, "one page for 512 words");
         cr_assert_eq(chunk_groups(word(&f, 0)), 1);
         cr_assert_eq(chunk_groups(word(&f, 1)), 0);
-        cr_assert_eq(chunk_reserve_holders(&high, 5), 0);
+        cr_assert_eq(chunk_raise_groups(&high, 5), 0);
         cr_assert_eq(fixture_blocks(&f), before + 24, "those between as well");
         cr_assert_eq(chunk_groups(word(&f, 0)), 3);
-        cr_assert_eq(chunk_reserve_holders(&mid, 5), 0);
+        cr_assert_eq(chunk_raise_groups(&mid, 5), 0);
         cr_assert_eq(chunk_groups(word(&f, 0)), 3, "never fewer");
         cr_assert_eq(fixture_blocks(&f), before + 24);
         expect(&f, 0, MH_SHM_CHUNK_OPEN, 0);
@@ -185,7 +185,7 @@ Test(chunk, no_memory_for_holder_bits)
         cr_assert_eq(chunk_open(&a, &chunk), 0);
         for (n = 0;; n++) {
                 fixture_fail_reserve(n);
-                r = chunk_reserve_holders(&high, 0);
+                r = chunk_raise_groups(&high, 0);
                 fixture_fail_nothing();
                 if (r == 0)
                         break;
