@@ -1,0 +1,766 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The daemon dies, at whatever instant, and the next one goes on: nothing is lost, nothing happens twice. */
+
+#include "harness.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "daemon/record.h"
+
+DAEMON_SUITE(restart);
+
+static void restart(void)
+{
+        daemon_kill(&the_daemon);
+        daemon_start(&the_daemon, NULL);
+}
+
+static void record_path(char ret[static 128])
+{
+        (void)snprintf(ret, 128, "%s.segment", the_daemon.socket);
+}
+
+static void sleep_usec(unsigned usec)
+{
+        struct timespec t = { .tv_nsec = (long)usec * 1000 };
+
+        (void)nanosleep(&t, NULL);
+}
+
+/* Shorter than any sleep. */
+static void spin_usec(unsigned usec)
+{
+        struct timespec start, now;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &start);
+        do
+                (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        while ((now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec - start.tv_nsec < (long)usec * 1000);
+}
+
+/* ------------------------------------------------------------------------------------------------ adoption */
+
+Test(restart, clients_are_adopted_and_go_on)
+{
+        uint64_t one, two, idx, size;
+        VerifyStats stats;
+        unsigned flags;
+        Raw a, b;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&a, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        cr_assert_eq(raw_attach(&b, &the_daemon, 0), 0);
+        cr_assert_eq(raw_new(&a, 1, &one), 0);
+        cr_assert_eq(raw_new(&b, 2, &two), 0);
+        cr_assert_eq(raw_open(&b, one, NULL), 0);
+        cr_assert_eq(raw_scratch(&b, 100000, &idx, &size), 0);
+
+        restart();
+        cr_expect_eq(daemon_said(&the_daemon, "2 clients live, 0 died; "), 1);
+        cr_assert_eq(raw_resume(&a, &the_daemon), 0);
+        cr_assert_eq(raw_resume(&b, &the_daemon), 0);
+        cr_expect_eq(a.epoch, 2);
+        cr_expect_eq(a.last, 1);
+        cr_expect_eq(b.last, 3);
+        cr_expect_eq(a.granted, MH_WIRE_HELLO_MAPS);
+        cr_expect_eq(b.granted, 0);
+
+        cr_expect_eq(raw_open(&a, two, NULL), 0);
+        cr_assert_eq(raw_close(&a, one, &flags), 0);
+        cr_expect_eq(flags, MH_WIRE_CLOSE_DESTROY);
+        cr_expect_eq(raw_scratch_free(&b, idx), 0);
+        daemon_verify(&the_daemon, &stats);
+        cr_expect_eq(stats.handles, 2);
+        cr_expect_eq(stats.clients, 2);
+
+        /* Now the wire-only one has a connection again, by which it lives and dies. */
+        raw_done(&b);
+        WAIT_FOR(daemon_said(&the_daemon, "died holding 2 handles") == 1);
+        raw_done(&a);
+        harness_pass();
+}
+
+Test(restart, a_hello_whose_welcome_was_lost_is_repeated)
+{
+        Raw a, b;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&a, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        b = a;
+        b.segment_fd = -1;
+        restart();
+        b.fd = raw_connect(&the_daemon);
+        cr_assert_eq(raw_hello(&b), 0);
+        cr_expect_eq(b.id, a.id);
+        raw_done(&a);
+        raw_done(&b);
+        harness_pass();
+}
+
+static int attach_and_hold(const Daemon *d, int tell, void *argument)
+{
+        const unsigned *n = argument;
+        uint64_t handle = 0, idx, size;
+        Raw r;
+
+        if (raw_attach(&r, d, MH_WIRE_HELLO_MAPS) != 0)
+                return 10;
+        (void)raw_map(&r);
+        for (unsigned i = 0; i < *n; i++)
+                if (raw_new(&r, 1, &handle) != 0)
+                        return 11;
+        for (unsigned i = 0; i < 10; i++)
+                if (raw_scratch(&r, 65536, &idx, &size) != 0)
+                        return 12;
+        child_tell(tell, &handle, sizeof(handle));
+        return 0;
+}
+
+Test(restart, who_died_meanwhile_is_reaped)
+{
+        unsigned n = 50;
+        uint64_t handle;
+        VerifyStats stats;
+        Child victim;
+        Raw r;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        child_start(&victim, &the_daemon, attach_and_hold, &n);
+        child_hear(&victim, &handle, sizeof(handle));
+        cr_assert_eq(raw_open(&r, handle, NULL), 0);
+        daemon_kill(&the_daemon);
+        child_kill(&victim);
+        daemon_start(&the_daemon, NULL);
+        cr_expect_eq(daemon_said(&the_daemon, "1 clients live, 1 died; 1 handles"), 1);
+        cr_expect_eq(daemon_said(&the_daemon, "died holding 50 handles and 655360 bytes"), 1);
+        daemon_verify(&the_daemon, &stats);
+        cr_expect_eq(stats.handles, 1);
+        cr_expect_eq(stats.blocks, 0);
+        cr_assert_eq(raw_resume(&r, &the_daemon), 0);
+        cr_expect_eq(raw_open(&r, handle, NULL), 0);
+        raw_done(&r);
+        harness_pass();
+}
+
+static int exec_when_told(const Daemon *d, int tell, void *argument)
+{
+        sigset_t set;
+        int k, sig;
+
+        (void)sigemptyset(&set);
+        (void)sigaddset(&set, SIGUSR1);
+        (void)sigprocmask(SIG_BLOCK, &set, NULL);
+        k = attach_and_hold(d, tell, argument);
+        if (k != 0)
+                return k;
+        (void)sigwait(&set, &sig);
+        child_tell(tell, &sig, sizeof(sig));
+        (void)execl("/bin/sleep", "sleep", "1000", NULL);
+        return 13;
+}
+
+/* The same process, the same start time, and nothing left of the client. */
+Test(restart, who_called_exec_meanwhile_is_reaped)
+{
+        unsigned n = 5;
+        uint64_t handle;
+        Child victim;
+        int sig;
+
+        daemon_start(&the_daemon, NULL);
+        child_start(&victim, &the_daemon, exec_when_told, &n);
+        child_hear(&victim, &handle, sizeof(handle));
+        daemon_kill(&the_daemon);
+        (void)kill(victim.pid, SIGUSR1);
+        child_hear(&victim, &sig, sizeof(sig));
+        daemon_start(&the_daemon, NULL);
+        WAIT_FOR(daemon_said(&the_daemon, "died holding 5 handles") == 1);
+        child_kill(&victim);
+        daemon_verify(&the_daemon, NULL);
+        harness_pass();
+}
+
+/* The reaper dies, again and again, and the last one leaves nothing. */
+Test(restart, killed_while_it_reaps)
+{
+        unsigned n = 3000;
+        uint64_t before, handle;
+        VerifyStats stats;
+        Child victim;
+        Raw r;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        before = daemon_segment_kib(&the_daemon);
+        for (unsigned round = 0; round < 8; round++) {
+                child_start(&victim, &the_daemon, attach_and_hold, &n);
+                child_hear(&victim, &handle, sizeof(handle));
+                cr_assert_eq(raw_open(&r, handle, NULL), 0);
+                (void)kill(victim.pid, SIGKILL);
+                sleep_usec(round * 250);
+                daemon_kill(&the_daemon);
+                (void)child_wait(&victim);
+                /* One that does not get far, either. */
+                the_daemon.pid = daemon_spawn(&the_daemon, NULL);
+                sleep_usec(1500 + round * 400);
+                restart();
+                cr_assert_eq(raw_resume(&r, &the_daemon), 0);
+                cr_assert_eq(raw_close(&r, handle, NULL), 0);
+                daemon_verify(&the_daemon, &stats);
+                cr_expect_eq(stats.handles, 0);
+                cr_expect_eq(stats.blocks, 0);
+        }
+        WAIT_FOR(daemon_segment_kib(&the_daemon) <= before + 1024);
+        raw_done(&r);
+        harness_pass();
+}
+
+/* ------------------------------------------------------------------------------------------------ exactly once */
+
+/*
+ * The daemon is killed at some instant after a request was sent. Whatever had become of that request, sent again it
+ * takes effect once. What the client was told and what is there are compared in the end.
+ */
+Test(restart, a_request_in_flight_takes_effect_exactly_once)
+{
+        enum {
+                ROUNDS = 60
+        };
+        uint64_t handles[ROUNDS] = {}, blocks[ROUNDS] = {};
+        unsigned n_handles = 0, n_blocks = 0, replayed = 0;
+        VerifyStats stats;
+        Raw r;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        for (unsigned round = 0; round < ROUNDS; round++) {
+                union {
+                        struct mh_wire_header header;
+                        struct mh_wire_new new;
+                        struct mh_wire_close close;
+                        struct mh_wire_scratch scratch;
+                        struct mh_wire_scratch_free scratch_free;
+                } request = {};
+                union {
+                        struct mh_wire_handle handle;
+                        struct mh_wire_closed closed;
+                        struct mh_wire_block block;
+                        struct mh_wire_header header;
+                } reply = {};
+                static const uint16_t types[] = { MH_WIRE_NEW,   MH_WIRE_SCRATCH, MH_WIRE_NEW,
+                                                  MH_WIRE_CLOSE, MH_WIRE_SCRATCH, MH_WIRE_SCRATCH_FREE };
+                uint16_t type = types[round % ELEMENTSOF(types)];
+                size_t size = 24, reply_size = 32;
+
+                switch (type) {
+                case MH_WIRE_NEW:
+                        request.new.type = 1;
+                        break;
+                case MH_WIRE_SCRATCH:
+                        request.scratch.length = round % 4 == 1 ? 100 : 100000;
+                        break;
+                case MH_WIRE_CLOSE:
+                        request.close.handle = handles[n_handles - 1];
+                        reply_size = 24;
+                        break;
+                default:
+                        request.scratch_free.idx = blocks[n_blocks - 1];
+                        reply_size = 16;
+                        break;
+                }
+
+                r.seq++;
+                request.header = (struct mh_wire_header){ .type = type, .size = (uint32_t)size, .seq = r.seq };
+                cr_assert_eq(raw_send(r.fd, &request, size, NULL, 0, false), 0);
+                spin_usec(round % 40 * 4);
+                restart();
+                cr_assert_eq(raw_resume(&r, &the_daemon), 0);
+                cr_assert(r.last == r.seq || r.last == r.seq - 1, "%lu", r.last);
+                replayed += r.last == r.seq;
+                cr_assert_eq(raw_call_again(&r, type, &request, size, &reply, reply_size), 0, "round %u", round);
+
+                switch (type) {
+                case MH_WIRE_NEW:
+                        handles[n_handles++] = reply.handle.handle;
+                        break;
+                case MH_WIRE_SCRATCH:
+                        blocks[n_blocks++] = reply.block.idx;
+                        break;
+                case MH_WIRE_CLOSE:
+                        cr_assert_eq(reply.closed.destroy, MH_WIRE_CLOSE_DESTROY | MH_WIRE_CLOSE_GONE);
+                        n_handles--;
+                        break;
+                default:
+                        n_blocks--;
+                        break;
+                }
+        }
+
+        daemon_verify(&the_daemon, &stats);
+        cr_expect_eq(stats.handles, n_handles);
+        cr_expect_eq(stats.blocks, n_blocks);
+        for (unsigned i = 0; i < n_handles; i++)
+                cr_assert_eq(raw_close(&r, handles[i], NULL), 0);
+        for (unsigned i = 0; i < n_blocks; i++)
+                cr_assert_eq(raw_scratch_free(&r, blocks[i]), 0);
+        cr_log_info("%u of %d had taken effect before", replayed, ROUNDS);
+        raw_done(&r);
+        harness_pass();
+}
+
+/* ------------------------------------------------------------------------------------------------ stopping */
+
+Test(restart, a_segment_in_use_is_left_by_a_daemon_that_stops)
+{
+        uint64_t handle;
+        Raw r;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        cr_assert_eq(raw_new(&r, 1, &handle), 0);
+        cr_expect_eq(daemon_stop(&the_daemon), 0);
+        cr_expect_eq(daemon_said(&the_daemon, "wait for the next daemon"), 1);
+        cr_expect_neq(access(the_daemon.socket, F_OK), 0);
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_resume(&r, &the_daemon), 0);
+        cr_expect_eq(raw_close(&r, handle, NULL), 0);
+        cr_assert_eq(raw_detach(&r), 0);
+        raw_done(&r);
+
+        char path[128];
+        Record record;
+        record_path(path);
+        cr_assert_eq(record_read(path, &record), 0);
+        cr_expect_eq(daemon_stop(&the_daemon), 0);
+        cr_expect_neq(access(path, F_OK), 0, "empty: the record goes");
+        cr_expect_lt(shm_open(record.name, O_RDONLY, 0), 0, "and so does the segment");
+        harness_pass();
+}
+
+/* At the end of a session all get their signal at once. */
+Test(restart, a_daemon_that_stops_buries_the_dead_first)
+{
+        unsigned n = 500;
+        uint64_t handle;
+        Child victim;
+        char path[128];
+
+        daemon_start(&the_daemon, NULL);
+        child_start(&victim, &the_daemon, attach_and_hold, &n);
+        child_hear(&victim, &handle, sizeof(handle));
+        (void)kill(the_daemon.pid, SIGSTOP);
+        child_kill(&victim);
+        (void)kill(the_daemon.pid, SIGTERM);
+        (void)kill(the_daemon.pid, SIGCONT);
+        cr_expect_eq(daemon_wait(&the_daemon), 0);
+        cr_expect_eq(daemon_said(&the_daemon, "died holding 500 handles"), 1);
+        record_path(path);
+        cr_expect_neq(access(path, F_OK), 0);
+        harness_pass();
+}
+
+/* ------------------------------------------------------------------------------------------------ lost and found */
+
+Test(restart, a_client_brings_the_segment_whose_name_was_lost)
+{
+        uint64_t handle;
+        VerifyStats stats;
+        char path[128];
+        Record record;
+        Raw r, late;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        cr_assert_eq(raw_new(&r, 1, &handle), 0);
+        daemon_kill(&the_daemon);
+        record_path(path);
+        cr_assert_eq(record_read(path, &record), 0);
+        cr_assert_eq(shm_unlink(record.name), 0);
+
+        daemon_start(&the_daemon, NULL);
+        cr_expect_neq(access(path, F_OK), 0, "the record named nothing any more");
+        cr_assert_eq(raw_resume(&r, &the_daemon), 0);
+        cr_expect_eq(daemon_said(&the_daemon, "brought by a client: 1 clients live"), 1);
+        cr_expect_eq(raw_open(&r, handle, NULL), 0);
+        cr_assert_eq(raw_attach(&late, &the_daemon, 0), 0);
+        cr_expect_eq(raw_open(&late, handle, NULL), 0);
+        cr_expect_eq(fd_same(r.segment_fd, late.segment_fd), 1);
+        cr_assert_eq(verify_segment(r.segment_fd, VERIFY_AT_REST, NULL, NULL, &stats), 0);
+        cr_expect_eq(stats.handles, 1);
+        raw_done(&r);
+        raw_done(&late);
+        harness_pass();
+}
+
+Test(restart, an_empty_segment_yields_and_one_in_use_does_not)
+{
+        uint64_t handle;
+        char path[128];
+        Raw r, other;
+
+        for (unsigned in_use = 0; in_use < 2; in_use++) {
+                daemon_start(&the_daemon, NULL);
+                cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+                cr_assert_eq(raw_new(&r, 1, &handle), 0);
+                daemon_kill(&the_daemon);
+                record_path(path);
+                Record record;
+                cr_assert_eq(record_read(path, &record), 0);
+                cr_assert_eq(shm_unlink(record.name), 0);
+
+                daemon_start(&the_daemon, NULL);
+                cr_assert_eq(raw_attach(&other, &the_daemon, 0), 0);
+                if (!in_use)
+                        cr_assert_eq(raw_detach(&other), 0);
+                cr_expect_eq(raw_resume(&r, &the_daemon), in_use ? -ESTALE : 0);
+                if (in_use)
+                        cr_expect_eq(raw_new(&other, 1, &handle), 0);
+                else
+                        cr_expect_eq(raw_open(&r, handle, NULL), 0);
+                raw_done(&r);
+                raw_done(&other);
+                daemon_kill(&the_daemon);
+                char object[128];
+                (void)snprintf(object, sizeof(object), "%s", path);
+                if (record_read(object, &record) == 0)
+                        (void)shm_unlink(record.name);
+                (void)unlink(path);
+        }
+        harness_pass();
+}
+
+Test(restart, a_segment_that_another_daemon_serves_is_not_taken)
+{
+        uint64_t handle;
+        Daemon second;
+        Raw r, copy;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        daemon_prepare(&second);
+        daemon_start(&second, NULL);
+        copy = r;
+        copy.fd = -1;
+        cr_expect_eq(raw_resume(&copy, &second), -ESTALE);
+        cr_expect_eq(raw_new(&r, 1, &handle), 0);
+        cr_expect_eq(r.epoch, 1);
+        copy.fd = fd_close(copy.fd);
+        raw_done(&r);
+        daemon_clean(&second, false);
+        harness_pass();
+}
+
+Test(restart, resumes_that_do_not_fit)
+{
+        Raw r, wrong;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+
+        wrong = r;
+        wrong.fd = -1;
+        wrong.nonce ^= 2;
+        cr_expect_eq(raw_resume(&wrong, &the_daemon), -ESTALE);
+        wrong.nonce = r.nonce;
+        wrong.segment[0] ^= 1;
+        cr_expect_eq(raw_resume(&wrong, &the_daemon), -ESTALE);
+        wrong.segment[0] ^= 1;
+        static const uint32_t ids[] = { 0, 2, 1023, 1024, 4096, UINT32_MAX };
+        for (size_t i = 0; i < ELEMENTSOF(ids); i++) {
+                wrong.id = ids[i];
+                cr_expect_eq(raw_resume(&wrong, &the_daemon), -ESTALE, "id %u", ids[i]);
+        }
+        wrong.fd = fd_close(wrong.fd);
+
+        /* And one that does takes the place of the older connection. */
+        uint64_t handle;
+        cr_assert_eq(raw_new(&r, 1, &handle), 0);
+        wrong = r;
+        wrong.fd = -1;
+        cr_assert_eq(raw_resume(&wrong, &the_daemon), 0);
+        cr_expect(raw_ended(r.fd));
+        cr_expect_eq(raw_close(&wrong, handle, NULL), 0);
+        wrong.fd = fd_close(wrong.fd);
+        raw_done(&r);
+        harness_pass();
+}
+
+/* ------------------------------------------------------------------------------------------------ damage */
+
+static void expect_fresh(Raw *old)
+{
+        uint64_t handle;
+        Raw r;
+
+        cr_expect_eq(raw_resume(old, &the_daemon), -ESTALE);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        cr_expect_neq(memcmp(r.segment, old->segment, 16), 0);
+        cr_expect_eq(raw_new(&r, 1, &handle), 0);
+        daemon_verify(&the_daemon, NULL);
+        raw_done(&r);
+}
+
+Test(restart, a_damaged_segment_is_left_and_a_new_one_begun)
+{
+        uint64_t zero = 0;
+        char path[128];
+        Record record;
+        Raw r;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        daemon_kill(&the_daemon);
+        record_path(path);
+        cr_assert_eq(record_read(path, &record), 0);
+        cr_assert_eq(pwrite(r.segment_fd, &zero, sizeof(zero), offsetof(struct mh_shm_header, n_slots)), 8);
+        daemon_start(&the_daemon, NULL);
+        cr_expect_eq(daemon_said(&the_daemon, "its header is damaged"), 1);
+        cr_expect_lt(shm_open(record.name, O_RDONLY, 0), 0, "it leaks nothing");
+        expect_fresh(&r);
+        raw_done(&r);
+        harness_pass();
+}
+
+Test(restart, a_segment_that_was_never_finished_is_removed)
+{
+        char path[128];
+        Record record;
+        int fd;
+        Raw r;
+
+        cr_assert_eq(record_make(&record), 0);
+        record_path(path);
+        cr_assert_eq(record_write(path, &record), 0);
+        fd = shm_open(record.name, O_RDWR | O_CREAT | O_EXCL, 0600);
+        cr_assert_geq(fd, 0);
+        cr_assert_eq(ftruncate(fd, 1 << 20), 0);
+        (void)fd_close(fd);
+
+        daemon_start(&the_daemon, NULL);
+        cr_expect_eq(daemon_said(&the_daemon, "it was never finished"), 1);
+        cr_expect_lt(shm_open(record.name, O_RDONLY, 0), 0);
+        cr_assert_eq(raw_attach(&r, &the_daemon, 0), 0);
+        raw_done(&r);
+        harness_pass();
+}
+
+Test(restart, a_record_that_names_nothing)
+{
+        static const char *const texts[] = {
+                "",
+                "\n",
+                "nonsense\n",
+                "/etc/passwd 00000000000000000000000000000000\n",
+                "/../../etc/passwd 00000000000000000000000000000000\n",
+        };
+        char path[128];
+        Raw r;
+
+        record_path(path);
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+                cr_assert_geq(fd, 0);
+                cr_assert_eq(write(fd, texts[i], strlen(texts[i])), (ssize_t)strlen(texts[i]));
+                (void)fd_close(fd);
+                daemon_start(&the_daemon, NULL);
+                cr_assert_eq(raw_attach(&r, &the_daemon, 0), 0);
+                raw_done(&r);
+                cr_expect_eq(daemon_stop(&the_daemon), 0);
+        }
+        harness_pass();
+}
+
+Test(restart, another_format_version_is_refused_and_left_alone)
+{
+        uint32_t version = MH_SHM_VERSION + 1, now = 0;
+        uint64_t handle;
+        char path[128];
+        Record record;
+        Raw r;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        cr_assert_eq(raw_new(&r, 1, &handle), 0);
+        daemon_kill(&the_daemon);
+        record_path(path);
+        cr_assert_eq(record_read(path, &record), 0);
+        cr_assert_eq(pwrite(r.segment_fd, &version, sizeof(version), offsetof(struct mh_shm_header, version)), 4);
+
+        the_daemon.pid = daemon_spawn(&the_daemon, NULL);
+        cr_expect_eq(daemon_wait(&the_daemon), 3);
+        cr_expect_eq(daemon_said(&the_daemon, "has format version 2"), 1);
+        cr_expect_eq(daemon_said(&the_daemon, "Ready at"), 1, "only the first one was");
+        cr_assert_eq(pread(r.segment_fd, &now, sizeof(now), offsetof(struct mh_shm_header, version)), 4);
+        cr_expect_eq(now, version);
+
+        /* The daemon that knows it finds it as it was. */
+        version = MH_SHM_VERSION;
+        cr_assert_eq(pwrite(r.segment_fd, &version, sizeof(version), offsetof(struct mh_shm_header, version)), 4);
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_resume(&r, &the_daemon), 0);
+        cr_expect_eq(raw_close(&r, handle, NULL), 0);
+        raw_done(&r);
+        harness_pass();
+}
+
+/* ------------------------------------------------------------------------------------------------ under its feet */
+
+static void lose(void (*spoil)(const Raw *r), const char *said)
+{
+        uint64_t handle;
+        Raw r, other;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        cr_assert_eq(raw_attach(&other, &the_daemon, 0), 0);
+        cr_assert_eq(raw_new(&r, 1, &handle), 0);
+        spoil(&r);
+        /* Noticed by the next request, or sooner. */
+        (void)raw_new(&other, 1, &handle);
+        WAIT_FOR(daemon_said(&the_daemon, said) == 1);
+        cr_expect(raw_ended(r.fd));
+        expect_fresh(&r);
+        raw_done(&r);
+        raw_done(&other);
+        cr_expect_eq(daemon_stop(&the_daemon), 0, "the same daemon all the time");
+        harness_pass();
+}
+
+static void truncate_all(const Raw *r)
+{
+        cr_assert_eq(ftruncate(r->segment_fd, 0), 0);
+}
+
+Test(restart, truncated_under_the_daemon)
+{
+        lose(truncate_all, "it was cut short");
+}
+
+static void truncate_half(const Raw *r)
+{
+        cr_assert_eq(ftruncate(r->segment_fd, (off_t)(r->segment_size / 2)), 0);
+}
+
+Test(restart, cut_in_half_under_the_daemon)
+{
+        lose(truncate_half, "it was cut short");
+}
+
+static void truncate_and_grow(const Raw *r)
+{
+        cr_assert_eq(ftruncate(r->segment_fd, 0), 0);
+        cr_assert_eq(ftruncate(r->segment_fd, (off_t)r->segment_size), 0);
+}
+
+Test(restart, emptied_under_the_daemon)
+{
+        lose(truncate_and_grow, "its header is damaged");
+}
+
+static void overwrite_magic(const Raw *r)
+{
+        cr_assert_eq(pwrite(r->segment_fd, "xxxxxxxx", 8, 0), 8);
+}
+
+Test(restart, overwritten_under_the_daemon)
+{
+        lose(overwrite_magic, "its header is damaged");
+}
+
+static void overwrite_id(const Raw *r)
+{
+        cr_assert_eq(pwrite(r->segment_fd, "x", 1, offsetof(struct mh_shm_header, id) + 15), 1);
+}
+
+Test(restart, given_another_id_under_the_daemon)
+{
+        lose(overwrite_id, "its header is damaged");
+}
+
+/* Many wait for the daemon at the moment that it finds its segment gone. */
+Test(restart, truncated_while_it_works)
+{
+        unsigned n = 3000;
+        uint64_t handle;
+        Child victim;
+        Raw r;
+
+        for (unsigned round = 0; round < 10; round++) {
+                daemon_start(&the_daemon, NULL);
+                cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+                child_start(&victim, &the_daemon, attach_and_hold, &n);
+                child_hear(&victim, &handle, sizeof(handle));
+                (void)kill(victim.pid, SIGKILL);
+                sleep_usec(round * 100);
+                cr_assert_eq(ftruncate(r.segment_fd, 0), 0);
+                (void)child_wait(&victim);
+                (void)raw_new(&r, 1, &handle);
+                WAIT_FOR(daemon_said(&the_daemon, "it was cut short") == round + 1);
+                expect_fresh(&r);
+                raw_done(&r);
+                cr_assert_eq(daemon_stop(&the_daemon), 0);
+        }
+        harness_pass();
+}
+
+/* A client that has it mapped scribbles over what only the daemon writes. */
+Test(restart, a_scribbled_client_table_is_put_right)
+{
+        struct mh_shm_client *table;
+        struct mh_shm_shared *shared;
+        uint64_t handle;
+        uint8_t *base;
+        Raw bad, good, late;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&good, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        cr_assert_eq(raw_new(&good, 1, &handle), 0);
+        cr_assert_eq(raw_attach(&bad, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        base = raw_map(&bad);
+        const struct mh_shm_header *h = (const void *)base;
+        table = (void *)(base + h->regions[MH_SHM_REGION_CLIENTS].offset);
+        shared = (void *)(base + h->regions[MH_SHM_REGION_SHARED].offset);
+
+        table[good.id].state = MH_SHM_CLIENT_FREE;
+        cr_assert_eq(raw_attach(&late, &the_daemon, 0), 0);
+        cr_expect_neq(late.id, good.id);
+        cr_expect_eq(table[good.id].state, MH_SHM_CLIENT_ATTACHED);
+        raw_done(&late);
+
+        table[good.id].state = 12345;
+        table[good.id].pid = 1;
+        table[good.id].nonce = 0;
+        shared->client_hwm = 0;
+        cr_assert_eq(raw_attach(&late, &the_daemon, 0), 0);
+        cr_expect_neq(late.id, good.id);
+        cr_expect_neq(late.id, bad.id);
+        raw_done(&late);
+
+        shared->client_hwm = UINT32_MAX;
+        shared->epoch = 0;
+        cr_assert_eq(raw_attach(&late, &the_daemon, 0), 0);
+        cr_expect_neq(late.id, good.id);
+        cr_expect_neq(late.id, bad.id);
+
+        /* Who the clients are, the daemon has from nobody else. */
+        cr_assert_eq(raw_resume(&good, &the_daemon), 0);
+        cr_expect_eq(raw_close(&good, handle, NULL), 0);
+        raw_done(&good);
+        raw_done(&bad);
+        raw_done(&late);
+        cr_expect_eq(daemon_stop(&the_daemon), 0);
+        harness_pass();
+}
