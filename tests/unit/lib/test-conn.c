@@ -18,6 +18,7 @@
 #include "lib/conn.h"
 #include "lib/deadline.h"
 #include "tools/under.h"
+#include "tools/valgrind.h"
 
 #define SOON  deadline_in(DEADLINE_SECOND / 20)
 #define LATER deadline_in(20 * DEADLINE_SECOND)
@@ -192,6 +193,8 @@ Test(conn, no_number_left_for_a_descriptor)
         size_t size = 0;
         int fd = 77;
 
+        if (on_valgrind())
+                cr_skip_test("valgrind has limits of its own");
         skip_under("valgrind", "keeps a limit of its own");
         send_with_fds(1);
         cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);

@@ -24,6 +24,7 @@
 #include "lib/deadline.h"
 #include "lib/spawn.h"
 #include "tools/under.h"
+#include "tools/valgrind.h"
 
 /* Its own status is read by nothing but itself: for the time of a fork the shell blocks signals. */
 static const char script[] = "#!/bin/sh\n"
@@ -184,6 +185,8 @@ Test(spawn, inherits_no_limits)
         _cleanup_free_ char *text = NULL;
         char expected[64];
 
+        if (on_valgrind())
+                cr_skip_test("valgrind has limits of its own");
         skip_under("valgrind", "keeps limits of its own");
         cr_assert_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
         files.rlim_cur = 20;
