@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,17 @@ void harness_fini(void)
 void harness_pass(void)
 {
         passed = true;
+}
+
+void harness_note(const char *format, ...)
+{
+        va_list ap;
+
+        va_start(ap, format);
+        (void)fputs("# ", stderr);
+        (void)vfprintf(stderr, format, ap);
+        (void)fputc('\n', stderr);
+        va_end(ap);
 }
 
 /* ------------------------------------------------------------------------------------------------ the daemon */

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/cleanup.h"
 #include "proto/wire.h"
 #include "shm/verify.h"
 
@@ -51,6 +52,9 @@ uint64_t deadline_msec(unsigned msec);
 void harness_init(void);
 void harness_fini(void);
 void harness_pass(void);
+
+/* A line for whoever reads the test's output. */
+void harness_note(const char *format, ...) _printf_(1, 2);
 
 /* ------------------------------------------------------------------------------------------------ the daemon */
 

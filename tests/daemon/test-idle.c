@@ -147,7 +147,7 @@ Test(idle, no_connect_is_lost_to_one_that_leaves)
         }
         cr_expect_geq(total, 30);
         cr_expect_geq(daemon_said(&the_daemon, "Stopping (idle)"), 5);
-        cr_log_info("%u attachments, %u daemons that left", total, daemon_said(&the_daemon, "Stopping (idle)"));
+        harness_note("%u attachments, %u daemons that left", total, daemon_said(&the_daemon, "Stopping (idle)"));
         harness_pass();
 }
 

@@ -315,7 +315,7 @@ Test(restart, a_request_in_flight_takes_effect_exactly_once)
                 cr_assert_eq(raw_close(&r, handles[i], NULL), 0);
         for (unsigned i = 0; i < n_blocks; i++)
                 cr_assert_eq(raw_scratch_free(&r, blocks[i]), 0);
-        cr_log_info("%u of %d had taken effect before", replayed, ROUNDS);
+        harness_note("%u of %d had taken effect before", replayed, ROUNDS);
         raw_done(&r);
         harness_pass();
 }
