@@ -25,9 +25,9 @@
 #include "shm/words.h"
 
 /* Units that a piece of work counts for: a unit is about a handle, a fifth of a microsecond. */
-#define UNITS_PER_SPAN   60
-#define UNITS_PER_WORDS  64     /* this many empty words are one unit */
-#define SPANS_PER_STEP   32U
+#define UNITS_PER_SPAN  60
+#define UNITS_PER_WORDS 64 /* this many empty words are one unit */
+#define SPANS_PER_STEP  32U
 
 enum {
         STAGE_HAZARDS,
@@ -37,16 +37,19 @@ enum {
         STAGE_LEDGER,
 };
 
-static uint64_t ledger_offset(const Reap *r) {
+static uint64_t ledger_offset(const Reap *r)
+{
         const Segment *seg = r->dead.seg;
 
         return seg->regions[MH_SHM_REGION_LEDGERS].offset + r->dead.id * seg->ledger_stride;
 }
 
 /* Totals stay right without it until its account is gone; after that they live in the daemon's. */
-static void take_over_account(Reap *r) {
+static void take_over_account(Reap *r)
+{
         const Segment *seg = r->dead.seg;
-        struct mh_shm_account_line *daemon = &((struct mh_shm_account *)segment_ledger(seg, MH_SHM_CLIENT_DAEMON))->line[0];
+        struct mh_shm_account_line *daemon =
+                &((struct mh_shm_account *)segment_ledger(seg, MH_SHM_CLIENT_DAEMON))->line[0];
         struct mh_shm_account_line dead = account_sum(r->dead.page);
 
         (void)fetch_add_relaxed(&daemon->created, dead.created);
@@ -55,7 +58,8 @@ static void take_over_account(Reap *r) {
         (void)fetch_add_relaxed(&daemon->free_bytes, dead.free_bytes);
 }
 
-int reap_init(Reap *r, Segment *seg, uint32_t id) {
+int reap_init(Reap *r, Segment *seg, uint32_t id)
+{
         /* Its account may be a hole already, if a former daemon got that far. */
         int k = segment_reserve(seg, MH_SHM_REGION_LEDGERS, id * seg->ledger_stride, sizeof(struct mh_shm_account));
 
@@ -69,7 +73,8 @@ int reap_init(Reap *r, Segment *seg, uint32_t id) {
 /* ------------------------------------------------------------------------------------------------ hazards */
 
 /* Frees that it had not finished. */
-static int reap_hazards(Reap *r, int *units) {
+static int reap_hazards(Reap *r, int *units)
+{
         struct mh_shm_hazard *line = &r->dead.seg->hazards[r->dead.id];
 
         for (; r->position < MH_SHM_THREADS; r->position++) {
@@ -80,6 +85,10 @@ static int reap_hazards(Reap *r, int *units) {
                                 return 1;
                         *units -= UNITS_PER_SPAN * (int)SPANS_PER_STEP / 2;
                         r->dead.hazard = &line->line[r->position];
+                        /* One whose bit it had cleared for a moment: see span_forget(). */
+                        if (span_is_own(&r->dead, (uint32_t)(span - 1)) &&
+                            ledger_reserve_span(&r->dead, (uint32_t)(span - 1)) == 0)
+                                ledger_set_span(&r->dead, (uint32_t)(span - 1));
                         if (block_resume_free(&r->dead, (uint32_t)(span - 1), SPANS_PER_STEP) > 0)
                                 return 1;
                 }
@@ -91,7 +100,8 @@ static int reap_hazards(Reap *r, int *units) {
 
 /* ------------------------------------------------------------------------------------------------ slots */
 
-static int reap_slot(Reap *r, uint32_t slot, uint64_t word) {
+static int reap_slot(Reap *r, uint32_t slot, uint64_t word)
+{
         int k;
 
         /* The word lies in memory that is there, whatever the client's own note of that says. */
@@ -106,7 +116,8 @@ static int reap_slot(Reap *r, uint32_t slot, uint64_t word) {
 }
 
 /* Words of the ledger in memory, from r->position on. */
-static int reap_slots(Reap *r, int *units) {
+static int reap_slots(Reap *r, int *units)
+{
         const Segment *seg = r->dead.seg;
         uint64_t base = ledger_offset(r) + seg->ledger_slots, end = base + (uint64_t)seg->n_slots * sizeof(uint64_t);
         uint64_t from, to;
@@ -132,13 +143,15 @@ static int reap_slots(Reap *r, int *units) {
 
 /* ------------------------------------------------------------------------------------------------ spans */
 
-static void count_freed(Reap *r, uint64_t bytes) {
+static void count_freed(Reap *r, uint64_t bytes)
+{
         r->stats.scratch_bytes += bytes;
         (void)fetch_add_relaxed(&r->dead.account->free_bytes, bytes);
 }
 
 /* SMALL and the dead client's: its blocks become free, and the span is released or, if others' blocks live in it, left to anyone. */
-static void reap_small(Reap *r, uint32_t span, uint64_t word) {
+static void reap_small(Reap *r, uint32_t span, uint64_t word)
+{
         Segment *seg = r->dead.seg;
         unsigned class = span_arg(word);
         uint64_t *owners = span_owners(seg, span), freed = 0;
@@ -167,7 +180,8 @@ static void reap_small(Reap *r, uint32_t span, uint64_t word) {
 }
 
 /* Large blocks are found through their head. */
-static int reap_large(Reap *r, uint32_t span) {
+static int reap_large(Reap *r, uint32_t span)
+{
         uint64_t owner;
         Block b;
 
@@ -182,7 +196,8 @@ static int reap_large(Reap *r, uint32_t span) {
 }
 
 /* 1: there is more to do in it. */
-static int reap_span(Reap *r, uint32_t span) {
+static int reap_span(Reap *r, uint32_t span)
+{
         Segment *seg = r->dead.seg;
         struct mh_shm_span *entry = span_entry(seg, span);
         uint64_t word = entry ? load_sc(&entry->word) : 0;
@@ -211,7 +226,8 @@ static int reap_span(Reap *r, uint32_t span) {
         return 0;
 }
 
-static int reap_spans(Reap *r, int *units) {
+static int reap_spans(Reap *r, int *units)
+{
         const Segment *seg = r->dead.seg;
         uint64_t words = (seg->n_spans + 63) / 64;
         uint64_t base = ledger_offset(r) + seg->ledger_spans, end = base + words * sizeof(uint64_t), from, to;
@@ -244,7 +260,8 @@ static int reap_spans(Reap *r, int *units) {
 /* ------------------------------------------------------------------------------------------------ steps */
 
 /* Nothing is left of it but its account, and pages of zeros. */
-static void reap_ledger(Reap *r) {
+static void reap_ledger(Reap *r)
+{
         Segment *seg = r->dead.seg;
 
         take_over_account(r);
@@ -253,7 +270,8 @@ static void reap_ledger(Reap *r) {
         client_free(seg, r->dead.id);
 }
 
-int reap_step(Reap *r, unsigned units) {
+int reap_step(Reap *r, unsigned units)
+{
         int left = (int)units, more = 0;
 
         while (left > 0) {

@@ -176,13 +176,9 @@ static bool adopt_span(Actor *a, unsigned class) {
         word = load_sc(&entry->word);
         if (span_state(word) != MH_SHM_SPAN_ORPHAN || span_arg(word) != class || ledger_has_span(a, hint - 1))
                 return false;
-        ledger_set_span(a, hint - 1);
         /* The next incarnation, so that a compare-and-swap of somebody who saw it ORPHAN and empty fails: see block.c. */
-        if (!cas_sc(&entry->word, &word,
-                    span_make_small(span_incarnation(word) + 1, a->id, a->thread, class))) {
-                ledger_clear_span(a, hint - 1);
+        if (!span_take(a, hint - 1, word, span_make_small(span_incarnation(word) + 1, a->id, a->thread, class)))
                 return false;
-        }
         store_sc(&seg->owners[hint - 1].hints, UINT64_MAX);
         a->classes[class].span = hint;
         return true;
@@ -325,7 +321,7 @@ static void join_run(Actor *a, uint32_t head, uint32_t n) {
 
                 if (span_state(word) == MH_SHM_SPAN_CLAIMED && span_client(word) == a->id && span_arg(word) == head)
                         store_sc(&a->seg->spans[i].word, span_with(word, MH_SHM_SPAN_CONT, 0, head));
-                ledger_clear_span(a, i);
+                span_forget(a, i);
         }
 }
 

@@ -15,22 +15,14 @@
 
 /* ------------------------------------------------------------------------------------------------ entries */
 
-static uint32_t high_water(const Segment *seg) {
-        uint32_t hwm = load_acquire(&seg->shared->span_hwm); /* entries below have memory; pairs with raise_mark() */
-
-        return hwm < seg->n_spans ? hwm : seg->n_spans;
-}
-
-struct mh_shm_span *span_entry(const Segment *seg, uint32_t span) {
-        return span < high_water(seg) ? &seg->spans[span] : NULL;
-}
-
 /* Gives memory to the entries up to that of `span`. */
-static int raise_mark(const Segment *seg, uint32_t span) {
+static int raise_mark(const Segment *seg, uint32_t span)
+{
         uint32_t mark;
 
         while ((mark = load_acquire(&seg->shared->span_hwm)) <= span) {
-                int r = segment_reserve(seg, MH_SHM_REGION_SPANS, (uint64_t)mark * sizeof(struct mh_shm_span), MH_SHM_PAGE);
+                int r = segment_reserve(seg, MH_SHM_REGION_SPANS, (uint64_t)mark * sizeof(struct mh_shm_span),
+                                        MH_SHM_PAGE);
                 if (r < 0)
                         return r;
                 (void)cas_sc(&seg->shared->span_hwm, &mark, mark + ENTRIES_PER_PAGE);
@@ -41,20 +33,24 @@ static int raise_mark(const Segment *seg, uint32_t span) {
 /* ------------------------------------------------------------------------------------------------ the map of hints */
 
 /* Set: not FREE. Set after a claim and cleared after a release, both while the ledger names the span. */
-static void map_set(Segment *seg, uint32_t span) {
+static void map_set(Segment *seg, uint32_t span)
+{
         (void)fetch_or_sc(&seg->spanmap[span / 64], UINT64_C(1) << span % 64);
 }
 
-static void map_clear(Segment *seg, uint32_t span) {
+static void map_clear(Segment *seg, uint32_t span)
+{
         (void)fetch_and_sc(&seg->spanmap[span / 64], ~(UINT64_C(1) << span % 64));
 }
 
-void span_note_free(Segment *seg, uint32_t span) {
+void span_note_free(Segment *seg, uint32_t span)
+{
         map_clear(seg, span);
 }
 
 /* The first span at or after `from` whose bit is clear (or set), or n_spans. */
-static uint32_t map_find(const Segment *seg, uint32_t from, bool set) {
+static uint32_t map_find(const Segment *seg, uint32_t from, bool set)
+{
         for (uint32_t span = from; span < seg->n_spans; span = (span / 64 + 1) * 64) {
                 uint64_t word = load_relaxed(&seg->spanmap[span / 64]);
 
@@ -67,9 +63,62 @@ static uint32_t map_find(const Segment *seg, uint32_t from, bool set) {
         return seg->n_spans;
 }
 
+/* ------------------------------------------------------------------------------------------------ the ledger's bit */
+
+bool span_is_own(const Actor *a, uint32_t span)
+{
+        const struct mh_shm_span *entry = span_entry(a->seg, span);
+        uint64_t word = entry ? load_sc(&entry->word) : 0;
+
+        switch (span_state(word)) {
+        case MH_SHM_SPAN_CLAIMED:
+        case MH_SHM_SPAN_SMALL:
+        case MH_SHM_SPAN_LARGE:
+                return span_client(word) == a->id;
+        default:
+                return false;
+        }
+}
+
+/*
+ * The bit is the client's, and all its threads set and clear it. So who clears it looks whether another thread has taken the
+ * span in the meantime, and who takes the span looks whether another thread has cleared the bit since: one of the two
+ * looks last. Should the process die between the two, the hazard leads the reaper there.
+ */
+bool span_take(Actor *a, uint32_t span, uint64_t from, uint64_t to)
+{
+        bool taken;
+
+        hazard_set(a, span);
+        ledger_set_span(a, span);
+        taken = cas_sc(&a->seg->spans[span].word, &from, to);
+        if (taken && !ledger_has_span(a, span))
+                ledger_set_span(a, span);
+        hazard_clear(a);
+        if (!taken)
+                span_forget(a, span);
+        return taken;
+}
+
+/* If the line of hazards is in use for another span, the bit stays: one too many costs the reaper a look and nothing else. */
+void span_forget(Actor *a, uint32_t span)
+{
+        uint64_t hazard = load_relaxed(&a->hazard->span); /* only this actor writes it */
+
+        if (!ledger_has_span(a, span) || (hazard && hazard != (uint64_t)span + 1))
+                return;
+        hazard_set(a, span);
+        ledger_clear_span(a, span);
+        if (span_is_own(a, span))
+                ledger_set_span(a, span);
+        if (!hazard)
+                hazard_clear(a);
+}
+
 /* ------------------------------------------------------------------------------------------------ claiming */
 
-int span_claim(Actor *a, uint32_t span, uint32_t head) {
+int span_claim(Actor *a, uint32_t span, uint32_t head)
+{
         Segment *seg = a->seg;
         uint64_t word;
         int r;
@@ -84,11 +133,8 @@ int span_claim(Actor *a, uint32_t span, uint32_t head) {
         word = load_sc(&seg->spans[span].word);
         if (span_state(word) != MH_SHM_SPAN_FREE)
                 goto taken;
-        ledger_set_span(a, span);
-        if (!cas_sc(&seg->spans[span].word, &word, span_with(word, MH_SHM_SPAN_CLAIMED, a->id, head))) {
-                ledger_clear_span(a, span);
+        if (!span_take(a, span, word, span_with(word, MH_SHM_SPAN_CLAIMED, a->id, head)))
                 goto taken;
-        }
         map_set(seg, span);
         return 1;
 
@@ -98,7 +144,8 @@ taken:
 }
 
 /* Claims spans [from, from + n). On failure *ret_next is where it makes sense to go on. 1, 0, -ENOSPC. */
-static int claim_all(Actor *a, uint32_t from, uint32_t n, uint32_t *ret_next) {
+static int claim_all(Actor *a, uint32_t from, uint32_t n, uint32_t *ret_next)
+{
         for (uint32_t i = 0; i < n; i++) {
                 int r = span_claim(a, from + i, from);
 
@@ -112,7 +159,8 @@ static int claim_all(Actor *a, uint32_t from, uint32_t n, uint32_t *ret_next) {
         return 1;
 }
 
-static int search(Actor *a, uint32_t from, uint32_t end, uint32_t n, uint32_t *ret_head) {
+static int search(Actor *a, uint32_t from, uint32_t end, uint32_t n, uint32_t *ret_head)
+{
         while (from < end) {
                 uint32_t start = map_find(a->seg, from, false), stop;
                 int r;
@@ -133,7 +181,8 @@ static int search(Actor *a, uint32_t from, uint32_t end, uint32_t n, uint32_t *r
         return 0;
 }
 
-int span_claim_run(Actor *a, uint32_t n, uint32_t *ret_head) {
+int span_claim_run(Actor *a, uint32_t n, uint32_t *ret_head)
+{
         Segment *seg = a->seg;
         uint32_t cursor;
         int r;
@@ -155,14 +204,16 @@ int span_claim_run(Actor *a, uint32_t n, uint32_t *ret_head) {
         return r < 0 ? r : 0;
 }
 
-int span_populate(Actor *a, uint32_t span, uint32_t n, uint32_t blocks) {
+int span_populate(Actor *a, uint32_t span, uint32_t n, uint32_t blocks)
+{
         Segment *seg = a->seg;
         struct mh_shm_span *entry = &seg->spans[span];
         uint64_t owners = offsetof(struct mh_shm_owners, word) + (uint64_t)blocks * sizeof(uint64_t);
         int r;
 
         assert(blocks > 0 && blocks <= MH_SHM_SPAN_BLOCKS_MAX);
-        r = segment_reserve(seg, MH_SHM_REGION_SCRATCH, (uint64_t)span * MH_SHM_SPAN_SIZE, (uint64_t)n * MH_SHM_SPAN_SIZE);
+        r = segment_reserve(seg, MH_SHM_REGION_SCRATCH, (uint64_t)span * MH_SHM_SPAN_SIZE,
+                            (uint64_t)n * MH_SHM_SPAN_SIZE);
         if (r < 0)
                 return r;
         r = segment_reserve(seg, MH_SHM_REGION_OWNERS, span * OWNERS_BYTES,
@@ -180,23 +231,27 @@ int span_populate(Actor *a, uint32_t span, uint32_t n, uint32_t blocks) {
 
 /* ------------------------------------------------------------------------------------------------ tags */
 
-uint32_t span_first_tag(const struct mh_shm_span *entry) {
+uint32_t span_first_tag(const struct mh_shm_span *entry)
+{
         return tag_after(load_relaxed(&entry->tag_floor) & MH_SHM_TAG_MASK);
 }
 
 /* The later of two tags, counted from `floor`. */
-static uint32_t later_tag(uint32_t floor, uint32_t x, uint32_t y) {
+static uint32_t later_tag(uint32_t floor, uint32_t x, uint32_t y)
+{
         return ((x - floor) & MH_SHM_TAG_MASK) > ((y - floor) & MH_SHM_TAG_MASK) ? x : y;
 }
 
-static uint32_t latest_of(const uint64_t *words, size_t n, uint32_t floor, uint32_t latest) {
+static uint32_t latest_of(const uint64_t *words, size_t n, uint32_t floor, uint32_t latest)
+{
         for (size_t i = 0; i < n; i++)
                 if (words[i])
                         latest = later_tag(floor, owner_tag(words[i]), latest);
         return latest;
 }
 
-void span_raise_floor(const Segment *seg, uint32_t span, uint32_t blocks) {
+void span_raise_floor(const Segment *seg, uint32_t span, uint32_t blocks)
+{
         uint32_t floor = load_relaxed(&seg->spans[span].tag_floor) & MH_SHM_TAG_MASK;
 
         store_relaxed(&seg->spans[span].tag_floor, latest_of(span_owners(seg, span), blocks, floor, floor));
@@ -206,11 +261,13 @@ void span_raise_floor(const Segment *seg, uint32_t span, uint32_t blocks) {
  * The same for a span of which nobody remembers how many words it has, or whether they are still there: a release that is done
  * again finds zeros and leaves the floor where it is.
  */
-static void raise_floor_by_read(const Segment *seg, uint32_t span) {
+static void raise_floor_by_read(const Segment *seg, uint32_t span)
+{
         uint32_t floor = load_relaxed(&seg->spans[span].tag_floor) & MH_SHM_TAG_MASK, latest = floor;
         uint64_t words[MH_SHM_PAGE / sizeof(uint64_t)];
 
-        for (uint64_t at = offsetof(struct mh_shm_owners, word); at + sizeof(words) <= OWNERS_BYTES; at += sizeof(words)) {
+        for (uint64_t at = offsetof(struct mh_shm_owners, word); at + sizeof(words) <= OWNERS_BYTES;
+             at += sizeof(words)) {
                 if (segment_read(seg, MH_SHM_REGION_OWNERS, span * OWNERS_BYTES + at, words, sizeof(words)) < 0)
                         break;
                 latest = latest_of(words, sizeof(words) / sizeof(words[0]), floor, latest);
@@ -221,7 +278,8 @@ static void raise_floor_by_read(const Segment *seg, uint32_t span) {
 /* ------------------------------------------------------------------------------------------------ releasing */
 
 /* Data and owner words are back; the word last but for the hints, which the ledger bit still covers. */
-static void set_free(Actor *a, uint32_t span) {
+static void set_free(Actor *a, uint32_t span)
+{
         struct mh_shm_span *entry = &a->seg->spans[span];
         uint64_t word = load_relaxed(&entry->word); /* CLAIMED by us: nobody else changes it */
         uint32_t inc = span_incarnation(word) + 1;
@@ -230,10 +288,11 @@ static void set_free(Actor *a, uint32_t span) {
         entry->size = 0;
         store_sc(&entry->word, span_make(inc & 0xfffff, MH_SHM_SPAN_FREE, 0, 0));
         map_clear(a->seg, span);
-        ledger_clear_span(a, span);
+        span_forget(a, span);
 }
 
-void span_release(Actor *a, uint32_t span) {
+void span_release(Actor *a, uint32_t span)
+{
         Segment *seg = a->seg;
         struct mh_shm_span *entry = &seg->spans[span];
 
@@ -247,7 +306,8 @@ void span_release(Actor *a, uint32_t span) {
         set_free(a, span);
 }
 
-void span_release_run(Actor *a, uint32_t span, uint32_t n) {
+void span_release_run(Actor *a, uint32_t span, uint32_t n)
+{
         (void)segment_punch(a->seg, MH_SHM_REGION_SCRATCH, (uint64_t)span * MH_SHM_SPAN_SIZE,
                             (uint64_t)n * MH_SHM_SPAN_SIZE);
         for (uint32_t i = n; i-- > 0;)

@@ -17,10 +17,15 @@
 #include "shm/actor.h"
 
 /* The entry of a span that exists (has memory), or NULL. */
-struct mh_shm_span *span_entry(const Segment *seg, uint32_t span);
+static inline struct mh_shm_span *span_entry(const Segment *seg, uint32_t span)
+{
+        /* Acquire: entries below the mark have their pages. Pairs with raise_mark(). */
+        return span < seg->n_spans && span < load_acquire(&seg->shared->span_hwm) ? &seg->spans[span] : NULL;
+}
 
 /* The owner words of a span. */
-static inline uint64_t *span_owners(const Segment *seg, uint32_t span) {
+static inline uint64_t *span_owners(const Segment *seg, uint32_t span)
+{
         return seg->owners[span].word;
 }
 
@@ -38,6 +43,18 @@ void span_release(Actor *a, uint32_t span);
 
 /* The same for `n` spans in a row without owner words; gives their data back in one go. */
 void span_release_run(Actor *a, uint32_t span, uint32_t n);
+
+/* Sets the ledger bit of the span, and changes its word: to this client's. No hazard of this actor is set. False: it is not `from`. */
+bool span_take(Actor *a, uint32_t span, uint64_t from, uint64_t to);
+
+/*
+ * Clears the ledger bit of a span that this actor has nothing to do with any more. Another thread of the client may be claiming
+ * it at the same time.
+ */
+void span_forget(Actor *a, uint32_t span);
+
+/* Does the span's word say that this client's ledger must name it? */
+bool span_is_own(const Actor *a, uint32_t span);
 
 /* Hint: a FREE span that a dead client had claimed can be found again. */
 void span_note_free(Segment *seg, uint32_t span);

@@ -21,7 +21,7 @@ static Craft c;
 
 static void show(const VerifyFinding *f, void *userdata)
 {
-        cr_log_error("%s: %s", f->rule, f->text);
+        (void)fprintf(stderr, "# %s: %s\n", f->rule, f->text);
 }
 
 static void make(void)

@@ -44,7 +44,7 @@ static void count(const VerifyFinding *f, void *userdata)
 
 static void show(const VerifyFinding *f, void *userdata)
 {
-        cr_log_warn("%s: %s", f->rule, f->text);
+        (void)fprintf(stderr, "# %s: %s\n", f->rule, f->text);
 }
 
 static void make(Craft *c)
