@@ -23,43 +23,43 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MH_WIRE_MAGIC           UINT32_C(0x4448484d)    /* "MHHD" in memory */
-#define MH_WIRE_VERSION_MIN     1U
-#define MH_WIRE_VERSION_MAX     1U
-#define MH_WIRE_PACKET_MAX      256U                    /* bytes; no packet of this version is larger */
+#define MH_WIRE_MAGIC       UINT32_C(0x4448484d) /* "MHHD" in memory */
+#define MH_WIRE_VERSION_MIN 1U
+#define MH_WIRE_VERSION_MAX 1U
+#define MH_WIRE_PACKET_MAX  256U /* bytes; no packet of this version is larger */
 
 enum mh_wire_type {
-        MH_WIRE_ERROR           = 0,    /* reply only */
-        MH_WIRE_NEW             = 1,
-        MH_WIRE_OPEN            = 2,
-        MH_WIRE_CLOSE           = 3,
-        MH_WIRE_SCRATCH         = 4,
-        MH_WIRE_SCRATCH_FREE    = 5,
-        MH_WIRE_HELLO           = 16,   /* the first packet of a connection: Hello or Resume */
-        MH_WIRE_RESUME          = 17,
-        MH_WIRE_DETACH          = 18,
-        MH_WIRE_GIVE            = 19,
+        MH_WIRE_ERROR = 0, /* reply only */
+        MH_WIRE_NEW = 1,
+        MH_WIRE_OPEN = 2,
+        MH_WIRE_CLOSE = 3,
+        MH_WIRE_SCRATCH = 4,
+        MH_WIRE_SCRATCH_FREE = 5,
+        MH_WIRE_HELLO = 16, /* the first packet of a connection: Hello or Resume */
+        MH_WIRE_RESUME = 17,
+        MH_WIRE_DETACH = 18,
+        MH_WIRE_GIVE = 19,
 };
 
 struct mh_wire_header {
-        uint16_t type;                  /* enum mh_wire_type */
+        uint16_t type; /* enum mh_wire_type */
         uint16_t _pad;
-        uint32_t size;                  /* bytes of the whole packet, this header included */
+        uint32_t size; /* bytes of the whole packet, this header included */
         uint64_t seq;
 };
 
 /* Any request may be answered by this. */
 struct mh_wire_error {
         struct mh_wire_header header;
-        uint32_t reason;                /* a positive errno */
-        uint32_t request;               /* type of the request that failed */
+        uint32_t reason;  /* a positive errno */
+        uint32_t request; /* type of the request that failed */
 };
 
 /* ------------------------------------------------------------------------------------------------ attach, detach */
 
 enum mh_wire_hello_flags {
-        MH_WIRE_HELLO_MAPS      = 1 << 0, /* the client maps the segment: it lives as long as its process */
-        MH_WIRE_HELLO_LEDGER    = 1 << 1, /* it writes its ledger itself, and sends no New, ..., Give. Needs MAPS */
+        MH_WIRE_HELLO_MAPS = 1 << 0,   /* the client maps the segment: it lives as long as its process */
+        MH_WIRE_HELLO_LEDGER = 1 << 1, /* it writes its ledger itself, and sends no New, ..., Give. Needs MAPS */
 };
 
 /*
@@ -68,30 +68,30 @@ enum mh_wire_hello_flags {
  */
 struct mh_wire_hello {
         struct mh_wire_header header;
-        uint32_t magic;                 /* MH_WIRE_MAGIC */
-        uint16_t version_min;           /* the range of versions that the client speaks */
+        uint32_t magic;       /* MH_WIRE_MAGIC */
+        uint16_t version_min; /* the range of versions that the client speaks */
         uint16_t version_max;
-        uint32_t flags;                 /* enum mh_wire_hello_flags */
-        uint32_t client;                /* Resume: the client id; Hello: 0 */
-        uint64_t start_time;            /* field 22 of the sender's /proc/self/stat, or 0 if it cannot tell */
+        uint32_t flags;      /* enum mh_wire_hello_flags */
+        uint32_t client;     /* Resume: the client id; Hello: 0 */
+        uint64_t start_time; /* field 22 of the sender's /proc/self/stat, or 0 if it cannot tell */
         uint64_t nonce;
-        uint8_t segment[16];            /* Resume: the segment's id; Hello: zero */
-        char name[32];                  /* NUL-terminated, for people; may be empty */
+        uint8_t segment[16]; /* Resume: the segment's id; Hello: zero */
+        char name[32];       /* NUL-terminated, for people; may be empty */
 };
 
 /* The reply to both. Hello's carries the segment's fd (SCM_RIGHTS), opened for reading and writing. */
 struct mh_wire_welcome {
         struct mh_wire_header header;
-        uint16_t version;               /* the one to speak */
+        uint16_t version; /* the one to speak */
         uint16_t _pad;
-        uint32_t client;                /* the client id */
-        uint32_t flags;                 /* of those asked for, what was granted: a client whose pid the daemon
+        uint32_t client; /* the client id */
+        uint32_t flags;  /* of those asked for, what was granted: a client whose pid the daemon
                                            cannot see gets none */
         uint32_t _pad1;
-        uint64_t epoch;                 /* of the daemon that answers */
-        uint64_t seq;                   /* last sequence number that took effect; 0: none */
-        uint64_t segment_size;          /* bytes */
-        uint8_t segment[16];            /* the segment's id */
+        uint64_t epoch;        /* of the daemon that answers */
+        uint64_t seq;          /* last sequence number that took effect; 0: none */
+        uint64_t segment_size; /* bytes */
+        uint8_t segment[16];   /* the segment's id */
 };
 
 /* Drops all that the client holds and frees its id. The client has unmapped the segment before. Reply: a bare header. */
@@ -103,7 +103,7 @@ struct mh_wire_detach {
 
 struct mh_wire_new {
         struct mh_wire_header header;
-        uint32_t type;                  /* 1..255 */
+        uint32_t type; /* 1..255 */
         uint32_t _pad;
 };
 
@@ -126,13 +126,13 @@ struct mh_wire_handle {
 };
 
 enum mh_wire_close_flags {
-        MH_WIRE_CLOSE_DESTROY   = 1 << 0, /* this client holds it no more */
-        MH_WIRE_CLOSE_GONE      = 1 << 1, /* nobody does: the handle is gone */
+        MH_WIRE_CLOSE_DESTROY = 1 << 0, /* this client holds it no more */
+        MH_WIRE_CLOSE_GONE = 1 << 1,    /* nobody does: the handle is gone */
 };
 
 struct mh_wire_closed {
         struct mh_wire_header header;
-        uint32_t destroy;               /* enum mh_wire_close_flags */
+        uint32_t destroy; /* enum mh_wire_close_flags */
         uint32_t _pad;
 };
 
@@ -140,13 +140,13 @@ struct mh_wire_closed {
 
 struct mh_wire_scratch {
         struct mh_wire_header header;
-        uint64_t length;                /* bytes */
+        uint64_t length; /* bytes */
 };
 
 struct mh_wire_block {
         struct mh_wire_header header;
-        uint64_t idx;                   /* tag (24), byte offset into the scratch region (40) */
-        uint64_t size;                  /* bytes that can be used, at least the length asked for */
+        uint64_t idx;  /* tag (24), byte offset into the scratch region (40) */
+        uint64_t size; /* bytes that can be used, at least the length asked for */
 };
 
 /* Reply: a bare header. */

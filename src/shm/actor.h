@@ -18,29 +18,33 @@
 
 /* Where small blocks of one size class come from next. */
 typedef struct ActorClass {
-        uint32_t span;                  /* plus one; 0: none */
-        uint32_t group;                 /* of 64 blocks */
-        uint64_t candidates;            /* blocks of that group that were free when it was looked at */
+        uint32_t span;       /* plus one; 0: none */
+        uint32_t group;      /* of 64 blocks */
+        uint64_t candidates; /* blocks of that group that were free when it was looked at */
 } ActorClass;
 
 typedef struct Actor {
         Segment *seg;
         uint32_t id;
-        unsigned thread;                /* below MH_SHM_THREADS: which lines and spans of the client are this actor's */
-        struct mh_shm_account *page;    /* the first page of the ledger */
+        uint64_t small;              /* what the word of a span says from which this actor takes small blocks, but for
+                                           incarnation and class */
+        unsigned thread;             /* below MH_SHM_THREADS: which lines and spans of the client are this actor's */
+        struct mh_shm_account *page; /* the first page of the ledger */
         struct mh_shm_account_line *account;
         struct mh_shm_hazard_line *hazard;
-        uint64_t *ledger;               /* words per slot */
+        uint64_t *ledger; /* words per slot */
         uint64_t *span_bits;
-        struct mh_shm_intent *intent;   /* the daemon, for a client: where to note a target before it is changed; or NULL */
+        struct mh_shm_intent
+                *intent; /* the daemon, for a client: where to note a target before it is changed; or NULL */
 
-        uint64_t ledger_unit;           /* the part of the ledger that was last found to have memory, plus one; 0: none */
-        unsigned n_kept, max_kept;      /* slots RESERVED for this client, its ledger says so; max_kept 0: none are kept */
+        uint64_t ledger_unit;      /* the part of the ledger that was last found to have memory, plus one; 0: none */
+        unsigned n_kept, max_kept; /* slots RESERVED for this client, its ledger says so; max_kept 0: none are kept */
         uint32_t kept[ACTOR_KEPT_SLOTS];
 
-        uint32_t chunk;                 /* hint: the chunk to look for a free slot first */
-        uint32_t span_cursor;           /* hint: where the look at this client's own spans goes on */
-        uint32_t spare[ACTOR_SPARE_SPANS]; /* spans of its own that were empty when they were put here, plus one; 0: none */
+        uint32_t chunk;       /* hint: the chunk to look for a free slot first */
+        uint32_t span_cursor; /* hint: where the look at this client's own spans goes on */
+        uint32_t spare
+                [ACTOR_SPARE_SPANS]; /* spans of its own that were empty when they were put here, plus one; 0: none */
         ActorClass classes[MH_SHM_CLASSES];
 } Actor;
 

@@ -19,7 +19,8 @@
 /* ------------------------------------------------------------------------------------------------ finding */
 
 /* From the span's word to the block at `within` bytes of it. */
-static int locate(const Segment *seg, uint32_t span, uint32_t within, uint64_t word, Block *ret) {
+static int locate(const Segment *seg, uint32_t span, uint32_t within, uint64_t word, Block *ret)
+{
         uint32_t index;
         uint64_t size;
 
@@ -29,8 +30,8 @@ static int locate(const Segment *seg, uint32_t span, uint32_t within, uint64_t w
                 if (span_arg(word) >= MH_SHM_CLASSES)
                         return -ESTALE;
                 size = class_size(span_arg(word));
-                index = within / (uint32_t)size;
-                if (within % size || index >= class_blocks(span_arg(word)))
+                index = class_index(span_arg(word), within);
+                if (index >= class_blocks(span_arg(word)))
                         return -ESTALE;
                 break;
         case MH_SHM_SPAN_LARGE:
@@ -53,7 +54,8 @@ static int locate(const Segment *seg, uint32_t span, uint32_t within, uint64_t w
         return 0;
 }
 
-int block_find(Actor *a, uint64_t offset, Block *ret) {
+int block_find(Actor *a, uint64_t offset, Block *ret)
+{
         uint64_t span = offset / MH_SHM_SPAN_SIZE, word;
         struct mh_shm_span *entry;
         int r = -ESTALE;
@@ -78,13 +80,15 @@ int block_find(Actor *a, uint64_t offset, Block *ret) {
         return r;
 }
 
-void block_done(Actor *a) {
+void block_done(Actor *a)
+{
         hazard_clear(a);
 }
 
 /* ------------------------------------------------------------------------------------------------ small blocks */
 
-bool block_none_used(const Segment *seg, uint32_t span, unsigned class) {
+bool block_none_used(const Segment *seg, uint32_t span, unsigned class)
+{
         const uint64_t *owners = span_owners(seg, span);
 
         for (uint32_t i = 0, n = class_blocks(class); i < n; i++)
@@ -93,7 +97,8 @@ bool block_none_used(const Segment *seg, uint32_t span, unsigned class) {
         return true;
 }
 
-void block_release_orphan(Actor *a, uint32_t span) {
+void block_release_orphan(Actor *a, uint32_t span)
+{
         struct mh_shm_span *entry = &a->seg->spans[span];
         uint64_t word = load_sc(&entry->word);
 
@@ -106,17 +111,19 @@ void block_release_orphan(Actor *a, uint32_t span) {
 }
 
 /* Tells the span's owner, who looks for free blocks where a bit is set. After the owner word. */
-static void note_free(Segment *seg, uint32_t span, uint32_t index) {
+void block_note_free(Segment *seg, uint32_t span, uint32_t index)
+{
         uint64_t bit = UINT64_C(1) << index / 64;
 
         if (!(load_sc(&seg->owners[span].hints) & bit))
                 (void)fetch_or_sc(&seg->owners[span].hints, bit);
 }
 
-static bool free_small(Actor *a, const Block *b, uint64_t owner) {
+static bool free_small(Actor *a, const Block *b, uint64_t owner)
+{
         if (!cas_sc(b->owner, &owner, owner_make(tag_after(owner_tag(owner)), MH_SHM_OWNER_FREE, 0, 0)))
                 return false;
-        note_free(a->seg, b->span, b->index);
+        block_note_free(a->seg, b->span, b->index);
         /* Its owner may have died since, and then whoever frees the last block sees to the span. Sequentially consistent: either
          * we see ORPHAN here, or the reaper, who looks at the blocks after it wrote ORPHAN, sees this one free. */
         block_release_orphan(a, b->span);
@@ -126,7 +133,8 @@ static bool free_small(Actor *a, const Block *b, uint64_t owner) {
 /* ------------------------------------------------------------------------------------------------ large blocks */
 
 /* Is this another span of the large block at `head`? CLAIMED: given back in part before, or its taker died before it said CONT. */
-static bool belongs_to(const Segment *seg, uint32_t span, uint32_t head) {
+static bool belongs_to(const Segment *seg, uint32_t span, uint32_t head)
+{
         const struct mh_shm_span *entry = span_entry(seg, span);
         uint64_t word = entry ? load_sc(&entry->word) : 0;
 
@@ -135,7 +143,8 @@ static bool belongs_to(const Segment *seg, uint32_t span, uint32_t head) {
 }
 
 /* Gives back those of [first, end) that belong to the block: all of them, but when it is done again after a death. */
-static void release_others(Actor *a, uint32_t head, uint32_t first, uint32_t end) {
+static void release_others(Actor *a, uint32_t head, uint32_t first, uint32_t end)
+{
         Segment *seg = a->seg;
 
         while (first < end) {
@@ -153,7 +162,8 @@ static void release_others(Actor *a, uint32_t head, uint32_t first, uint32_t end
         }
 }
 
-int block_release_large(Actor *a, uint32_t head, uint32_t n) {
+int block_release_large(Actor *a, uint32_t head, uint32_t n)
+{
         struct mh_shm_span *entry = &a->seg->spans[head];
         uint32_t run = load_relaxed(&entry->run), left;
         uint64_t word;
@@ -175,7 +185,8 @@ int block_release_large(Actor *a, uint32_t head, uint32_t n) {
         return 0;
 }
 
-static bool free_large(Actor *a, const Block *b, uint64_t owner) {
+static bool free_large(Actor *a, const Block *b, uint64_t owner)
+{
         /* From here on it is gone for everybody, and the word says who gives it back. The hazard is what leads the reaper here. */
         if (!cas_sc(b->owner, &owner, owner_make(tag_after(owner_tag(owner)), MH_SHM_OWNER_FREEING, 0, a->id)))
                 return false;
@@ -184,11 +195,13 @@ static bool free_large(Actor *a, const Block *b, uint64_t owner) {
         return true;
 }
 
-bool block_free(Actor *a, const Block *b, uint64_t owner) {
+bool block_free(Actor *a, const Block *b, uint64_t owner)
+{
         return block_is_large(b) ? free_large(a, b, owner) : free_small(a, b, owner);
 }
 
-int block_resume_free(Actor *a, uint32_t span, uint32_t n) {
+int block_resume_free(Actor *a, uint32_t span, uint32_t n)
+{
         struct mh_shm_span *entry = span_entry(a->seg, span);
         uint64_t word, owner;
         int r = 0;

@@ -10,15 +10,16 @@
 #include "shm/words.h"
 
 typedef struct Block {
-        uint64_t *owner;                /* its owner word */
-        uint64_t span_word;             /* what the span's word said when the hazard was already set */
-        uint64_t offset;                /* of the data, from the start of scratch */
-        uint64_t size;                  /* bytes that can be used */
+        uint64_t *owner;    /* its owner word */
+        uint64_t span_word; /* what the span's word said when the hazard was already set */
+        uint64_t offset;    /* of the data, from the start of scratch */
+        uint64_t size;      /* bytes that can be used */
         uint32_t span;
-        uint32_t index;                 /* in the span */
+        uint32_t index; /* in the span */
 } Block;
 
-static inline bool block_is_large(const Block *b) {
+static inline bool block_is_large(const Block *b)
+{
         return span_state(b->span_word) == MH_SHM_SPAN_LARGE;
 }
 
@@ -31,6 +32,9 @@ void block_done(Actor *a);
  * owner is dead is released with its last block. False: the word is another one now. Between block_find() and block_done().
  */
 bool block_free(Actor *a, const Block *b, uint64_t owner);
+
+/* Hint, after a block became free: tells the span's owner, who looks for free blocks where a bit is set. */
+void block_note_free(Segment *seg, uint32_t span, uint32_t index);
 
 /*
  * For the reaper: whatever a free, begun by this client and cut short, had left to do in that span. At most about `n` spans are

@@ -12,7 +12,8 @@
 /* ------------------------------------------------------------------------------------------------ opening */
 
 /* Gives memory to the next page of descriptors. Their words are zero: holes at the first generation. */
-static int raise_mark(const Segment *seg, uint32_t mark) {
+static int raise_mark(const Segment *seg, uint32_t mark)
+{
         int r = segment_reserve(seg, MH_SHM_REGION_CHUNKS, (uint64_t)mark * sizeof(struct mh_shm_chunk), MH_SHM_PAGE);
 
         if (r < 0)
@@ -22,7 +23,8 @@ static int raise_mark(const Segment *seg, uint32_t mark) {
 }
 
 /* A hole that is now this client's to open, or -ENOSPC. */
-static int claim_hole(Actor *a, uint32_t *ret) {
+static int claim_hole(Actor *a, uint32_t *ret)
+{
         Segment *seg = a->seg;
 
         for (uint32_t chunk = 0; chunk < seg->n_chunks; chunk++) {
@@ -45,7 +47,8 @@ static int claim_hole(Actor *a, uint32_t *ret) {
 }
 
 /* The chunk is ours and has memory of zeros. */
-static void fill_chunk(Segment *seg, uint32_t chunk, uint64_t floor) {
+static void fill_chunk(Segment *seg, uint32_t chunk, uint64_t floor)
+{
         struct mh_shm_slot *slots = &seg->slots[(size_t)chunk * MH_SHM_CHUNK_SLOTS];
 
         for (unsigned i = 0; i < MH_SHM_CHUNK_SLOTS; i++)
@@ -55,7 +58,8 @@ static void fill_chunk(Segment *seg, uint32_t chunk, uint64_t floor) {
         (void)fetch_and_relaxed(&seg->chunkmap[chunk / 64], ~(UINT64_C(1) << chunk % 64));
 }
 
-int chunk_open(Actor *a, uint32_t *ret_chunk) {
+int chunk_open(Actor *a, uint32_t *ret_chunk)
+{
         Segment *seg = a->seg;
         uint64_t floor, word;
         uint32_t chunk;
@@ -79,7 +83,8 @@ int chunk_open(Actor *a, uint32_t *ret_chunk) {
         return 0;
 }
 
-int chunk_raise_groups(Actor *a, uint32_t slot) {
+int chunk_raise_groups(Actor *a, uint32_t slot)
+{
         Segment *seg = a->seg;
         uint32_t chunk = slot / MH_SHM_CHUNK_SLOTS;
         unsigned group = a->id / MH_SHM_GROUP_CLIENTS;
@@ -106,43 +111,51 @@ int chunk_raise_groups(Actor *a, uint32_t slot) {
  * A clear bit means "maybe free", so zeroed memory is right. A bit is set after the slot was taken and cleared after it was
  * freed, both while the ledger names the slot: if the one who should clear it dies, the reaper does.
  */
-static uint64_t *taken_word(Segment *seg, uint32_t slot) {
+static uint64_t *taken_word(Segment *seg, uint32_t slot)
+{
         return &seg->chunks[slot / MH_SHM_CHUNK_SLOTS].taken[slot % MH_SHM_CHUNK_SLOTS / 64];
 }
 
-void chunk_note_taken(Segment *seg, uint32_t slot) {
+void chunk_note_taken(Segment *seg, uint32_t slot)
+{
         (void)fetch_or_sc(taken_word(seg, slot), UINT64_C(1) << slot % 64);
 }
 
-bool chunk_looks_full(const Segment *seg, uint32_t chunk) {
+bool chunk_looks_full(const Segment *seg, uint32_t chunk)
+{
         return load_sc(&seg->chunkmap[chunk / 64]) >> chunk % 64 & 1;
 }
 
-static void note_not_full(Segment *seg, uint32_t chunk) {
+static void note_not_full(Segment *seg, uint32_t chunk)
+{
         if (chunk_looks_full(seg, chunk))
                 (void)fetch_and_sc(&seg->chunkmap[chunk / 64], ~(UINT64_C(1) << chunk % 64));
 }
 
-void chunk_note_free(Segment *seg, uint32_t slot) {
+void chunk_note_free(Segment *seg, uint32_t slot)
+{
         (void)fetch_and_sc(taken_word(seg, slot), ~(UINT64_C(1) << slot % 64));
         /* Pairs with chunk_note_full(): either we see its bit, or it sees ours. */
         note_not_full(seg, slot / MH_SHM_CHUNK_SLOTS);
 }
 
-static bool all_taken(const Segment *seg, uint32_t chunk) {
+static bool all_taken(const Segment *seg, uint32_t chunk)
+{
         for (unsigned i = 0; i < MH_SHM_CHUNK_SLOTS / 64; i++)
                 if (~load_sc(&seg->chunks[chunk].taken[i]))
                         return false;
         return true;
 }
 
-void chunk_note_full(Segment *seg, uint32_t chunk) {
+void chunk_note_full(Segment *seg, uint32_t chunk)
+{
         (void)fetch_or_sc(&seg->chunkmap[chunk / 64], UINT64_C(1) << chunk % 64);
         if (!all_taken(seg, chunk))
                 note_not_full(seg, chunk);
 }
 
-void chunk_abandon(Actor *dead) {
+void chunk_abandon(Actor *dead)
+{
         Segment *seg = dead->seg;
 
         for (uint32_t chunk = 0; chunk_exists(seg, chunk); chunk++) {

@@ -18,7 +18,8 @@
 #include "shm/words.h"
 
 /* Has this chunk a descriptor? Before its word and its hints are looked at. */
-static inline bool chunk_exists(const Segment *seg, uint32_t chunk) {
+static inline bool chunk_exists(const Segment *seg, uint32_t chunk)
+{
         /* Acquire: descriptors below the mark have their pages. Pairs with raise_mark(). */
         return chunk < seg->n_chunks && chunk < load_acquire(&seg->shared->chunk_hwm);
 }
@@ -27,7 +28,8 @@ static inline bool chunk_exists(const Segment *seg, uint32_t chunk) {
  * The word of the slot's chunk, if the slot's memory is there; 0, which no OPEN chunk has, if not. The ledger word of the slot
  * is not 0, and hazard_order() came after.
  */
-static inline uint64_t chunk_look(const Actor *a, uint32_t slot) {
+static inline uint64_t chunk_look(const Actor *a, uint32_t slot)
+{
         uint32_t chunk = slot / MH_SHM_CHUNK_SLOTS;
         uint64_t word;
 
@@ -43,7 +45,8 @@ int chunk_open(Actor *a, uint32_t *ret_chunk);
 /* Makes sure that the holder bits of this client have memory in the chunk, of which chunk_look() gave the word. -ENOSPC. */
 int chunk_raise_groups(Actor *a, uint32_t slot);
 
-static inline int chunk_reserve_holders(Actor *a, uint32_t slot, uint64_t word) {
+static inline int chunk_reserve_holders(Actor *a, uint32_t slot, uint64_t word)
+{
         return likely(a->id / MH_SHM_GROUP_CLIENTS <= chunk_groups(word)) ? 0 : chunk_raise_groups(a, slot);
 }
 

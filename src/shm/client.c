@@ -8,7 +8,8 @@
 #include "base/atomics.h"
 #include "shm/client.h"
 
-unsigned client_state(const Segment *seg, uint32_t id) {
+unsigned client_state(const Segment *seg, uint32_t id)
+{
         uint32_t hwm = load_acquire(&seg->shared->client_hwm); /* entries below have memory; pairs with raise_mark() */
 
         if (id >= seg->n_clients || id >= hwm || id == MH_SHM_CLIENT_DAEMON)
@@ -16,14 +17,16 @@ unsigned client_state(const Segment *seg, uint32_t id) {
         return load_sc(&seg->clients[id].state);
 }
 
-uint32_t client_end(const Segment *seg) {
+uint32_t client_end(const Segment *seg)
+{
         uint32_t hwm = load_acquire(&seg->shared->client_hwm);
 
         return hwm < seg->n_clients ? hwm : seg->n_clients;
 }
 
 /* Gives memory to the entry and the hazards of the next id. */
-static int raise_mark(Segment *seg, uint32_t id) {
+static int raise_mark(Segment *seg, uint32_t id)
+{
         int r;
 
         r = segment_reserve(seg, MH_SHM_REGION_CLIENTS, (uint64_t)id * sizeof(struct mh_shm_client),
@@ -39,7 +42,8 @@ static int raise_mark(Segment *seg, uint32_t id) {
         return 0;
 }
 
-static int find_free(Segment *seg, uint32_t *ret_id) {
+static int find_free(Segment *seg, uint32_t *ret_id)
+{
         uint32_t end = client_end(seg);
         int r;
 
@@ -59,7 +63,8 @@ static int find_free(Segment *seg, uint32_t *ret_id) {
         return 0;
 }
 
-static void fill(struct mh_shm_client *c, const ClientInfo *info) {
+static void fill(struct mh_shm_client *c, const ClientInfo *info)
+{
         struct timespec now;
 
         (void)clock_gettime(CLOCK_REALTIME, &now);
@@ -76,7 +81,8 @@ static void fill(struct mh_shm_client *c, const ClientInfo *info) {
         store_relaxed(&c->errors, 0);
 }
 
-int client_attach(Segment *seg, const ClientInfo *info, uint32_t *ret_id) {
+int client_attach(Segment *seg, const ClientInfo *info, uint32_t *ret_id)
+{
         struct mh_shm_client *c;
         uint32_t id;
         int r;
@@ -98,7 +104,8 @@ int client_attach(Segment *seg, const ClientInfo *info, uint32_t *ret_id) {
         return 0;
 }
 
-int client_find(Segment *seg, uint32_t pid, uint64_t start_time, uint64_t nonce, uint32_t *ret_id) {
+int client_find(Segment *seg, uint32_t pid, uint64_t start_time, uint64_t nonce, uint32_t *ret_id)
+{
         uint32_t end = client_end(seg);
 
         for (uint32_t id = 1; id < end; id++) {
@@ -113,17 +120,20 @@ int client_find(Segment *seg, uint32_t pid, uint64_t start_time, uint64_t nonce,
         return -ENOENT;
 }
 
-void client_kill(Segment *seg, uint32_t id) {
+void client_kill(Segment *seg, uint32_t id)
+{
         assert(id != MH_SHM_CLIENT_DAEMON && id < seg->n_clients);
         store_sc(&seg->clients[id].state, MH_SHM_CLIENT_DEAD);
 }
 
-void client_free(Segment *seg, uint32_t id) {
+void client_free(Segment *seg, uint32_t id)
+{
         assert(id != MH_SHM_CLIENT_DAEMON && id < seg->n_clients);
         store_sc(&seg->clients[id].state, MH_SHM_CLIENT_FREE);
 }
 
-void client_info(const Segment *seg, uint32_t id, ClientInfo *ret) {
+void client_info(const Segment *seg, uint32_t id, ClientInfo *ret)
+{
         const struct mh_shm_client *c = &seg->clients[id];
 
         assert(id < seg->n_clients);

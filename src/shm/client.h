@@ -9,11 +9,11 @@
 #include "shm/segment.h"
 
 typedef struct ClientInfo {
-        uint32_t flags;                 /* MH_SHM_CLIENT_* */
+        uint32_t flags; /* MH_SHM_CLIENT_* */
         uint32_t pid;
         uint64_t start_time;
         uint64_t nonce;
-        char name[32];                  /* NUL-terminated */
+        char name[32]; /* NUL-terminated */
 } ClientInfo;
 
 /* Takes the lowest free id, reserves what the client needs at once, fills the entry. -EUSERS, -ENOSPC. */

@@ -18,7 +18,8 @@
 #include "shm/actor.h"
 
 /* After the announcement, before the check. */
-static inline void hazard_order(const Actor *a) {
+static inline void hazard_order(const Actor *a)
+{
         if (a->seg->asymmetric)
                 __atomic_signal_fence(__ATOMIC_SEQ_CST);
         else

@@ -16,10 +16,12 @@
 /* A wake can be missed, see ledger_settle(). */
 #define NAP_NSEC 1000000
 
-void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger) {
+void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger)
+{
         *ret = (Actor){
                 .seg = seg,
                 .id = id,
+                .small = span_make_small(0, id, 0, 0),
                 .page = ledger,
                 .account = &((struct mh_shm_account *)ledger)->line[0],
                 .hazard = &seg->hazards[id].line[0],
@@ -28,12 +30,14 @@ void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger) {
         };
 }
 
-void actor_set_thread(Actor *a, unsigned thread) {
+void actor_set_thread(Actor *a, unsigned thread)
+{
         struct mh_shm_hazard *h = &a->seg->hazards[a->id];
         uint64_t used = load_sc(&h->line[0].used);
 
         assert(thread < MH_SHM_THREADS);
         a->thread = thread;
+        a->small = span_make_small(0, a->id, thread, 0);
         a->account = &a->page->line[thread];
         a->hazard = &h->line[thread];
         /* Before the line is used, so that who looks for hazards looks there. Pairs with hazard_seen(). */
@@ -43,14 +47,16 @@ void actor_set_thread(Actor *a, unsigned thread) {
 
 /* ------------------------------------------------------------------------------------------------ memory */
 
-bool ledger_is_reserved(const Actor *a, uint64_t offset) {
+bool ledger_is_reserved(const Actor *a, uint64_t offset)
+{
         uint64_t unit = offset / MH_SHM_LEDGER_UNIT;
 
         /* Acquire: the bit is set after the pages were reserved, maybe by another thread. Pairs with reserve(). */
         return load_acquire(&a->page->reserved[unit / 64]) >> unit % 64 & 1;
 }
 
-static int reserve(Actor *a, uint64_t offset) {
+static int reserve(Actor *a, uint64_t offset)
+{
         uint64_t unit = offset / MH_SHM_LEDGER_UNIT;
         int r;
 
@@ -65,20 +71,24 @@ static int reserve(Actor *a, uint64_t offset) {
         return 0;
 }
 
-static uint64_t slot_offset(uint32_t slot) {
+static uint64_t slot_offset(uint32_t slot)
+{
         return (uint64_t)slot * sizeof(uint64_t);
 }
 
-static uint64_t span_offset(const Actor *a, uint32_t span) {
+static uint64_t span_offset(const Actor *a, uint32_t span)
+{
         return a->seg->ledger_spans - a->seg->ledger_slots + span / 64 * sizeof(uint64_t);
 }
 
-int ledger_reserve_slot(Actor *a, uint32_t slot) {
+int ledger_reserve_slot(Actor *a, uint32_t slot)
+{
         assert(slot < a->seg->n_slots);
         return reserve(a, slot_offset(slot));
 }
 
-int ledger_reserve_span(Actor *a, uint32_t span) {
+int ledger_reserve_span(Actor *a, uint32_t span)
+{
         assert(span < a->seg->n_spans);
         return reserve(a, span_offset(a, span));
 }
@@ -86,15 +96,19 @@ int ledger_reserve_span(Actor *a, uint32_t span) {
 /* ------------------------------------------------------------------------------------------------ slots */
 
 /* The half of the word that holds the flags: the only size that futex(2) knows. */
-static uint32_t *futex_word(uint64_t *word) {
+static uint32_t *futex_word(uint64_t *word)
+{
         return (uint32_t *)(void *)word;
 }
 
-void ledger_wake(Actor *a, uint32_t slot) {
-        (void)syscall(SYS_futex, futex_word(&a->ledger[slot]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, NULL, NULL, 0);
+void ledger_wake(Actor *a, uint32_t slot)
+{
+        (void)syscall(SYS_futex, futex_word(&a->ledger[slot]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, NULL, NULL,
+                      0);
 }
 
-void ledger_wait(Actor *a, uint32_t slot, uint64_t seen) {
+void ledger_wait(Actor *a, uint32_t slot, uint64_t seen)
+{
         const struct timespec nap = { .tv_nsec = NAP_NSEC };
         uint64_t *word = &a->ledger[slot];
 
@@ -114,21 +128,25 @@ void ledger_wait(Actor *a, uint32_t slot, uint64_t seen) {
 
 /* ------------------------------------------------------------------------------------------------ spans */
 
-bool ledger_has_span(Actor *a, uint32_t span) {
+bool ledger_has_span(Actor *a, uint32_t span)
+{
         return ledger_span_word(a, span / 64) >> span % 64 & 1;
 }
 
-uint64_t ledger_span_word(Actor *a, uint32_t word) {
+uint64_t ledger_span_word(Actor *a, uint32_t word)
+{
         if (word >= (a->seg->n_spans + 63) / 64 || !ledger_is_reserved(a, span_offset(a, word * 64)))
                 return 0;
         return load_sc(&a->span_bits[word]);
 }
 
-void ledger_set_span(Actor *a, uint32_t span) {
+void ledger_set_span(Actor *a, uint32_t span)
+{
         (void)fetch_or_sc(&a->span_bits[span / 64], UINT64_C(1) << span % 64);
 }
 
-void ledger_clear_span(Actor *a, uint32_t span) {
+void ledger_clear_span(Actor *a, uint32_t span)
+{
         if (ledger_has_span(a, span))
                 (void)fetch_and_sc(&a->span_bits[span / 64], ~(UINT64_C(1) << span % 64));
 }

@@ -22,7 +22,8 @@ int ledger_reserve_span(Actor *a, uint32_t span);
 bool ledger_is_reserved(const Actor *a, uint64_t offset);
 
 /* The word, or 0 where it has no memory yet. */
-static inline uint64_t ledger_load(Actor *a, uint32_t slot) {
+static inline uint64_t ledger_load(Actor *a, uint32_t slot)
+{
         uint64_t offset = (uint64_t)slot * sizeof(uint64_t);
 
         if (unlikely(a->ledger_unit != offset / MH_SHM_LEDGER_UNIT + 1)) {
@@ -34,7 +35,8 @@ static inline uint64_t ledger_load(Actor *a, uint32_t slot) {
 }
 
 /* One compare-and-swap. Needs ledger_reserve_slot(), or a word that was not 0. */
-static inline bool ledger_change(Actor *a, uint32_t slot, uint64_t from, uint64_t to) {
+static inline bool ledger_change(Actor *a, uint32_t slot, uint64_t from, uint64_t to)
+{
         return cas_sc(&a->ledger[slot], &from, to);
 }
 
@@ -46,7 +48,8 @@ void ledger_wake(Actor *a, uint32_t slot);
  * locked instruction on every way: a thread that says WAITERS just between the load and the store is
  * not woken, and looks again by itself soon, see ledger_wait().
  */
-static inline void ledger_settle(Actor *a, uint32_t slot, uint64_t to) {
+static inline void ledger_settle(Actor *a, uint32_t slot, uint64_t to)
+{
         uint64_t old = load_relaxed(&a->ledger[slot]);
 
         /* Release: all that was done to the slot comes first. Pairs with ledger_load() of another thread, and with the reaper's. */

@@ -9,13 +9,13 @@
 #include "shm/actor.h"
 
 typedef struct ReapStats {
-        uint64_t handles;               /* that it held */
-        uint64_t destroyed;             /* of those, the ones that nobody else held */
-        uint64_t scratch_bytes;         /* that it owned, freed now */
+        uint64_t handles;       /* that it held */
+        uint64_t destroyed;     /* of those, the ones that nobody else held */
+        uint64_t scratch_bytes; /* that it owned, freed now */
 } ReapStats;
 
 typedef struct Reap {
-        Actor dead;                     /* acts in the name of the dead */
+        Actor dead; /* acts in the name of the dead */
         unsigned stage;
         uint64_t position;
         ReapStats stats;

@@ -29,27 +29,32 @@
 #include "shm/slot.h"
 #include "shm/words.h"
 
-static struct mh_shm_client *entry_of(const Actor *a) {
+static struct mh_shm_client *entry_of(const Actor *a)
+{
         return &a->seg->clients[a->id];
 }
 
-uint64_t request_last(const Actor *a) {
+uint64_t request_last(const Actor *a)
+{
         return load_sc(&entry_of(a)->outcome.seq);
 }
 
 /* ------------------------------------------------------------------------------------------------ running */
 
-static uint64_t ledger_word_of(Actor *a, uint64_t handle) {
+static uint64_t ledger_word_of(Actor *a, uint64_t handle)
+{
         return handle_slot(handle) < a->seg->n_slots ? ledger_load(a, handle_slot(handle)) : 0;
 }
 
-static uint64_t owner_word_of(Actor *a, uint64_t scratch) {
+static uint64_t owner_word_of(Actor *a, uint64_t scratch)
+{
         uint64_t owner;
 
         return scratch_owner(a, scratch, &owner) == 0 ? owner : 0;
 }
 
-static void write_intent(Actor *a, const Request *request) {
+static void write_intent(Actor *a, const Request *request)
+{
         struct mh_shm_intent *in = &entry_of(a)->intent;
 
         store_relaxed(&in->op, request->op);
@@ -78,7 +83,8 @@ static void write_intent(Actor *a, const Request *request) {
         store_sc(&in->seq, request->seq);
 }
 
-static void write_outcome(Actor *a, const struct mh_shm_outcome *outcome) {
+static void write_outcome(Actor *a, const struct mh_shm_outcome *outcome)
+{
         struct mh_shm_client *c = entry_of(a);
 
         store_relaxed(&c->outcome.error, outcome->error);
@@ -91,7 +97,8 @@ static void write_outcome(Actor *a, const struct mh_shm_outcome *outcome) {
         store_sc(&c->outcome.seq, outcome->seq);
 }
 
-static void read_outcome(const Actor *a, struct mh_shm_outcome *ret) {
+static void read_outcome(const Actor *a, struct mh_shm_outcome *ret)
+{
         const struct mh_shm_outcome *o = &entry_of(a)->outcome;
 
         *ret = (struct mh_shm_outcome){
@@ -102,7 +109,8 @@ static void read_outcome(const Actor *a, struct mh_shm_outcome *ret) {
         };
 }
 
-static bool is_same(const Actor *a, const Request *request) {
+static bool is_same(const Actor *a, const Request *request)
+{
         const struct mh_shm_intent *in = &entry_of(a)->intent;
 
         return load_relaxed(&in->seq) == request->seq && load_relaxed(&in->op) == request->op &&
@@ -110,7 +118,8 @@ static bool is_same(const Actor *a, const Request *request) {
                load_relaxed(&in->arg[1]) == request->arg[1];
 }
 
-static int perform(Actor *a, const Request *request, struct mh_shm_outcome *o) {
+static int perform(Actor *a, const Request *request, struct mh_shm_outcome *o)
+{
         unsigned flags;
         int r;
 
@@ -138,7 +147,8 @@ static int perform(Actor *a, const Request *request, struct mh_shm_outcome *o) {
         }
 }
 
-int request_run(Actor *a, const Request *request, struct mh_shm_outcome *ret) {
+int request_run(Actor *a, const Request *request, struct mh_shm_outcome *ret)
+{
         uint64_t last = request_last(a);
         struct mh_shm_outcome o = { .seq = request->seq };
         int r;
@@ -166,7 +176,8 @@ int request_run(Actor *a, const Request *request, struct mh_shm_outcome *ret) {
 /* ------------------------------------------------------------------------------------------------ recovering */
 
 /* Frees that were cut short. */
-static void finish_frees(Actor *a) {
+static void finish_frees(Actor *a)
+{
         uint64_t span = load_relaxed(&a->hazard->span);
 
         if (span && span <= a->seg->n_spans)
@@ -177,7 +188,8 @@ static void finish_frees(Actor *a) {
 
 /* Each of these says whether the request was done, and then fills in what came of it. */
 
-static bool was_new_done(Actor *a, const struct mh_shm_intent *in, struct mh_shm_outcome *o) {
+static bool was_new_done(Actor *a, const struct mh_shm_intent *in, struct mh_shm_outcome *o)
+{
         uint64_t slot = in->target - 1, word;
 
         if (!in->target || slot >= a->seg->n_slots)
@@ -193,7 +205,8 @@ static bool was_new_done(Actor *a, const struct mh_shm_intent *in, struct mh_shm
         return false;
 }
 
-static bool was_open_done(Actor *a, const struct mh_shm_intent *in, struct mh_shm_outcome *o) {
+static bool was_open_done(Actor *a, const struct mh_shm_intent *in, struct mh_shm_outcome *o)
+{
         uint64_t word = ledger_word_of(a, in->arg[0]);
 
         if (word & MH_SHM_LEDGER_IN_FLIGHT) {
@@ -205,7 +218,8 @@ static bool was_open_done(Actor *a, const struct mh_shm_intent *in, struct mh_sh
                slot_is_alive(a, in->arg[0], &o->flags);
 }
 
-static bool was_close_done(Actor *a, const struct mh_shm_intent *in, struct mh_shm_outcome *o) {
+static bool was_close_done(Actor *a, const struct mh_shm_intent *in, struct mh_shm_outcome *o)
+{
         uint64_t word = ledger_word_of(a, in->arg[0]);
 
         if (word == in->old_word)
@@ -220,7 +234,8 @@ static bool was_close_done(Actor *a, const struct mh_shm_intent *in, struct mh_s
         return true;
 }
 
-static bool was_scratch_done(Actor *a, const struct mh_shm_intent *in, struct mh_shm_outcome *o) {
+static bool was_scratch_done(Actor *a, const struct mh_shm_intent *in, struct mh_shm_outcome *o)
+{
         uint64_t owner = in->target ? owner_word_of(a, in->target) : 0, size;
 
         if (owner_kind(owner) != MH_SHM_OWNER_CLIENT || owner_who(owner) != a->id ||
@@ -231,12 +246,14 @@ static bool was_scratch_done(Actor *a, const struct mh_shm_intent *in, struct mh
         return true;
 }
 
-static bool was_free_done(Actor *a, const struct mh_shm_intent *in) {
+static bool was_free_done(Actor *a, const struct mh_shm_intent *in)
+{
         /* A free that could not succeed changed nothing, and fails again in the same way. */
         return owner_kind(in->old_word) == MH_SHM_OWNER_CLIENT && owner_word_of(a, in->arg[0]) != in->old_word;
 }
 
-static bool was_give_done(Actor *a, const struct mh_shm_intent *in) {
+static bool was_give_done(Actor *a, const struct mh_shm_intent *in)
+{
         uint64_t owner = owner_word_of(a, in->arg[0]), word = ledger_word_of(a, in->arg[1]);
         uint32_t slot = handle_slot(in->arg[1]);
 
@@ -249,7 +266,8 @@ static bool was_give_done(Actor *a, const struct mh_shm_intent *in) {
                owner_who(owner) == slot;
 }
 
-static bool was_done(Actor *a, const struct mh_shm_intent *in, struct mh_shm_outcome *o) {
+static bool was_done(Actor *a, const struct mh_shm_intent *in, struct mh_shm_outcome *o)
+{
         switch (in->op) {
         case MH_WIRE_NEW:
                 return was_new_done(a, in, o);
@@ -268,9 +286,11 @@ static bool was_done(Actor *a, const struct mh_shm_intent *in, struct mh_shm_out
         }
 }
 
-void request_recover(Actor *a) {
+void request_recover(Actor *a)
+{
         struct mh_shm_client *c = entry_of(a);
-        struct mh_shm_intent in = c->intent; /* only the daemon writes entries; all numbers in it are checked all the same */
+        struct mh_shm_intent in =
+                c->intent; /* only the daemon writes entries; all numbers in it are checked all the same */
         struct mh_shm_outcome o = { .seq = in.seq };
 
         /* First, because what follows sets hazards of its own. */

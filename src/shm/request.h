@@ -11,9 +11,9 @@
 
 typedef struct Request {
         uint64_t seq;
-        uint32_t op;                    /* MH_WIRE_NEW .. MH_WIRE_SCRATCH_FREE, MH_WIRE_GIVE */
-        uint32_t type;                  /* New */
-        uint64_t arg[2];                /* Open, Close: handle; Scratch: length; ScratchFree: index; Give: index, handle */
+        uint32_t op;     /* MH_WIRE_NEW .. MH_WIRE_SCRATCH_FREE, MH_WIRE_GIVE */
+        uint32_t type;   /* New */
+        uint64_t arg[2]; /* Open, Close: handle; Scratch: length; ScratchFree: index; Give: index, handle */
 } Request;
 
 /*

@@ -20,6 +20,7 @@
 #include <errno.h>
 
 #include "base/atomics.h"
+#include "base/likely.h"
 #include "shm/block.h"
 #include "shm/hazard.h"
 #include "shm/ledger.h"
@@ -32,22 +33,30 @@
 #define OWN_SPANS_LOOKED_AT 32U
 #define OWN_WORDS_LOOKED_AT 256U
 
+/* What Actor.small is compared with: state, thread and client. */
+#define SMALL_MASK                                                                                        \
+        (UINT64_C(0xf) << MH_SHM_SPAN_STATE_SHIFT | MH_SHM_SPAN_THREAD_MASK << MH_SHM_SPAN_THREAD_SHIFT | \
+         MH_SHM_SPAN_CLIENT_MASK << MH_SHM_SPAN_CLIENT_SHIFT)
+
 #define SCRATCH_MAX (UINT64_C(1) << 40)
 
 /* ------------------------------------------------------------------------------------------------ accounts */
 
-static void account_alloc(Actor *a, uint64_t size) {
+static void account_alloc(Actor *a, uint64_t size)
+{
         actor_count(a, &a->account->alloc_bytes, size);
         actor_count(a, &a->account->owned_bytes, size);
 }
 
-static void account_free(Actor *a, uint64_t size, bool own) {
+static void account_free(Actor *a, uint64_t size, bool own)
+{
         actor_count(a, &a->account->free_bytes, size);
         if (own)
                 actor_count(a, &a->account->owned_bytes, -size);
 }
 
-uint64_t scratch_owned_in(Actor *a, uint32_t span) {
+uint64_t scratch_owned_in(Actor *a, uint32_t span)
+{
         struct mh_shm_span *entry = span_entry(a->seg, span);
         uint64_t word, owner, sum = 0;
         uint32_t n;
@@ -74,7 +83,8 @@ uint64_t scratch_owned_in(Actor *a, uint32_t span) {
 }
 
 /* What this client owns now: others may have freed some of it, which its account cannot know. */
-static uint64_t count_owned(Actor *a) {
+static uint64_t count_owned(Actor *a)
+{
         Segment *seg = a->seg;
         uint64_t sum = 0;
 
@@ -84,12 +94,14 @@ static uint64_t count_owned(Actor *a) {
         return sum;
 }
 
-static int check_quota(Actor *a, uint64_t size) {
+static int check_quota(Actor *a, uint64_t size)
+{
         uint64_t limit = load_relaxed(&a->seg->shared->limit_client_scratch), owned;
 
         if (size > limit)
                 return -EDQUOT;
-        if ((int64_t)load_relaxed(&a->account->owned_bytes) <= (int64_t)(limit - size)) /* of one thread: may be below zero */
+        if ((int64_t)load_relaxed(&a->account->owned_bytes) <=
+            (int64_t)(limit - size)) /* of one thread: may be below zero */
                 return 0;
         owned = count_owned(a);
         store_relaxed(&a->account->owned_bytes, owned);
@@ -99,14 +111,16 @@ static int check_quota(Actor *a, uint64_t size) {
 /* ------------------------------------------------------------------------------------------------ small blocks */
 
 /* A hint bit for each group of 64 blocks. */
-static uint64_t all_groups(unsigned class) {
+static uint64_t all_groups(unsigned class)
+{
         uint32_t groups = (class_blocks(class) + 63) / 64;
 
         return groups == 64 ? UINT64_MAX : (UINT64_C(1) << groups) - 1;
 }
 
 /* Takes a hint bit of the class's span and looks at the group. False: no more hints there. */
-static bool refill_from_span(Actor *a, unsigned class) {
+static bool refill_from_span(Actor *a, unsigned class)
+{
         ActorClass *k = &a->classes[class];
         struct mh_shm_owners *area;
         uint32_t n = class_blocks(class), first;
@@ -129,7 +143,8 @@ static bool refill_from_span(Actor *a, unsigned class) {
         return false;
 }
 
-static bool is_own(const Actor *a, uint32_t span, unsigned class) {
+static bool is_own(const Actor *a, uint32_t span, unsigned class)
+{
         uint64_t word = load_relaxed(&a->seg->spans[span].word);
 
         return span_state(word) == MH_SHM_SPAN_SMALL && span_client(word) == a->id && span_thread(word) == a->thread &&
@@ -137,7 +152,8 @@ static bool is_own(const Actor *a, uint32_t span, unsigned class) {
 }
 
 /* Another span of this client and class that may have free blocks. The look goes on where the last one ended. */
-static bool find_own_span(Actor *a, unsigned class, uint32_t max_words, uint32_t max_spans) {
+static bool find_own_span(Actor *a, unsigned class, uint32_t max_words, uint32_t max_spans)
+{
         uint32_t words = (a->seg->n_spans + 63) / 64, looked = 0;
 
         for (uint32_t i = 0; i < words && i < max_words; i++) {
@@ -162,7 +178,8 @@ static bool find_own_span(Actor *a, unsigned class, uint32_t max_words, uint32_t
 }
 
 /* Makes a span whose client died this client's. */
-static bool adopt_span(Actor *a, unsigned class) {
+static bool adopt_span(Actor *a, unsigned class)
+{
         Segment *seg = a->seg;
         uint32_t hint = load_relaxed(&seg->shared->orphan[class]);
         struct mh_shm_span *entry;
@@ -187,13 +204,14 @@ static bool adopt_span(Actor *a, unsigned class) {
 /* ------------------------------------------------------------------------------------------------ spare spans */
 
 /* Is it still an empty span of this client from which nothing is being taken? Then it is CLAIMED now. */
-static bool reclaim_spare(Actor *a, uint32_t span) {
+static bool reclaim_spare(Actor *a, uint32_t span)
+{
         struct mh_shm_span *entry = span_entry(a->seg, span);
         uint64_t word = entry ? load_sc(&entry->word) : 0;
         unsigned class = span_arg(word);
 
-        if (class >= MH_SHM_CLASSES || !is_own(a, span, class) ||
-            a->classes[class].span == span + 1 || !block_none_used(a->seg, span, class))
+        if (class >= MH_SHM_CLASSES || !is_own(a, span, class) || a->classes[class].span == span + 1 ||
+            !block_none_used(a->seg, span, class))
                 return false;
         /* Only we take blocks from it, so empty it stays. */
         store_sc(&entry->word, span_with(word, MH_SHM_SPAN_CLAIMED, a->id, span));
@@ -202,7 +220,8 @@ static bool reclaim_spare(Actor *a, uint32_t span) {
         return true;
 }
 
-static bool take_spare(Actor *a, uint32_t *ret_span) {
+static bool take_spare(Actor *a, uint32_t *ret_span)
+{
         for (unsigned i = 0; i < ACTOR_SPARE_SPANS; i++) {
                 uint32_t span = a->spare[i];
 
@@ -216,7 +235,8 @@ static bool take_spare(Actor *a, uint32_t *ret_span) {
 }
 
 /* False: there are enough of them. */
-static bool keep_spare(Actor *a, uint32_t span) {
+static bool keep_spare(Actor *a, uint32_t span)
+{
         for (unsigned i = 0; i < ACTOR_SPARE_SPANS; i++)
                 if (a->spare[i] == 0 || a->spare[i] == span + 1) {
                         a->spare[i] = span + 1;
@@ -226,7 +246,8 @@ static bool keep_spare(Actor *a, uint32_t span) {
 }
 
 /* When memory is short. Says whether there was any. */
-static bool release_spares(Actor *a) {
+static bool release_spares(Actor *a)
+{
         bool any = false;
         uint32_t span;
 
@@ -239,7 +260,8 @@ static bool release_spares(Actor *a) {
 
 /* ------------------------------------------------------------------------------------------------ small blocks, on */
 
-static int claim_span(Actor *a, unsigned class) {
+static int claim_span(Actor *a, unsigned class)
+{
         Segment *seg = a->seg;
         struct mh_shm_span *entry;
         uint32_t span;
@@ -265,7 +287,8 @@ static int claim_span(Actor *a, unsigned class) {
 }
 
 /* Finds candidates for the class. -ENOSPC. */
-static int refill(Actor *a, unsigned class) {
+static _cold_ int refill(Actor *a, unsigned class)
+{
         int r;
 
         a->classes[class].candidates = 0;
@@ -281,7 +304,8 @@ static int refill(Actor *a, unsigned class) {
         }
 }
 
-static int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch) {
+static int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
+{
         ActorClass *k = &a->classes[class];
 
         for (;;) {
@@ -303,7 +327,8 @@ static int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch) {
                 if (owner_kind(word) != MH_SHM_OWNER_FREE)
                         continue;
                 tag = word ? owner_tag(word) : span_first_tag(entry);
-                *ret_scratch = scratch_make(tag, (uint64_t)span * MH_SHM_SPAN_SIZE + (uint64_t)index * class_size(class));
+                *ret_scratch = scratch_make(tag,
+                                            (uint64_t)span * MH_SHM_SPAN_SIZE + (uint64_t)index * class_size(class));
                 if (a->intent)
                         store_sc(&a->intent->target, *ret_scratch);
                 /* Release, and no compare-and-swap: nobody else changes a free word of our span. Pairs with every look at it. */
@@ -315,7 +340,8 @@ static int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch) {
 /* ------------------------------------------------------------------------------------------------ large blocks */
 
 /* The other spans of a block that exists say so; the ledger needs to name only the head from here on. */
-static void join_run(Actor *a, uint32_t head, uint32_t n) {
+static void join_run(Actor *a, uint32_t head, uint32_t n)
+{
         for (uint32_t i = head + 1; i < head + n; i++) {
                 uint64_t word = load_relaxed(&a->seg->spans[i].word);
 
@@ -326,7 +352,8 @@ static void join_run(Actor *a, uint32_t head, uint32_t n) {
 }
 
 /* All spans are claimed and have memory: makes one block of them. See reap.c for what is done if it ends in between. */
-static void publish_large(Actor *a, uint32_t head, uint32_t n, uint64_t size, uint32_t tag) {
+static void publish_large(Actor *a, uint32_t head, uint32_t n, uint64_t size, uint32_t tag)
+{
         struct mh_shm_span *entry = &a->seg->spans[head];
 
         store_relaxed(&entry->run, n);
@@ -337,7 +364,8 @@ static void publish_large(Actor *a, uint32_t head, uint32_t n, uint64_t size, ui
         join_run(a, head, n);
 }
 
-static int claim_large(Actor *a, uint32_t n, uint32_t *ret_head) {
+static int claim_large(Actor *a, uint32_t n, uint32_t *ret_head)
+{
         uint32_t head;
         int r;
 
@@ -355,7 +383,8 @@ static int claim_large(Actor *a, uint32_t n, uint32_t *ret_head) {
         return 0;
 }
 
-static int alloc_large(Actor *a, uint64_t size, uint64_t *ret_scratch, uint64_t *ret_size) {
+static _cold_ int alloc_large(Actor *a, uint64_t size, uint64_t *ret_scratch, uint64_t *ret_size)
+{
         uint64_t spans = (size + MH_SHM_SPAN_SIZE - 1) / MH_SHM_SPAN_SIZE;
         uint32_t head, tag, n;
         int r;
@@ -377,19 +406,20 @@ static int alloc_large(Actor *a, uint64_t size, uint64_t *ret_scratch, uint64_t 
         return 0;
 }
 
-int scratch_alloc(Actor *a, uint64_t size, uint64_t *ret_scratch, uint64_t *ret_size) {
+int scratch_alloc(Actor *a, uint64_t size, uint64_t *ret_scratch, uint64_t *ret_size)
+{
         uint64_t scratch, usable;
         int r;
 
         if (!size || size > SCRATCH_MAX)
                 return -EINVAL;
-        usable = size <= MH_SHM_SMALL_MAX ? class_size(class_of((uint32_t)size)) :
-                                            (size + MH_SHM_SPAN_SIZE - 1) / MH_SHM_SPAN_SIZE * MH_SHM_SPAN_SIZE;
+        usable = size <= MH_SHM_SMALL_MAX ? class_size(class_of((uint32_t)size))
+                                          : (size + MH_SHM_SPAN_SIZE - 1) / MH_SHM_SPAN_SIZE * MH_SHM_SPAN_SIZE;
         r = check_quota(a, usable);
         if (r < 0)
                 return r;
-        r = size <= MH_SHM_SMALL_MAX ? alloc_small(a, class_of((uint32_t)size), &scratch) :
-                                       alloc_large(a, size, &scratch, &usable);
+        r = size <= MH_SHM_SMALL_MAX ? alloc_small(a, class_of((uint32_t)size), &scratch)
+                                     : alloc_large(a, size, &scratch, &usable);
         if (r < 0)
                 return r;
         account_alloc(a, usable);
@@ -399,7 +429,8 @@ int scratch_alloc(Actor *a, uint64_t size, uint64_t *ret_scratch, uint64_t *ret_
         return 0;
 }
 
-void scratch_tidy(Actor *a) {
+void scratch_tidy(Actor *a)
+{
         Segment *seg = a->seg;
 
         for (uint32_t w = 0; w < (seg->n_spans + 63) / 64; w++)
@@ -430,7 +461,8 @@ void scratch_tidy(Actor *a) {
 /* ------------------------------------------------------------------------------------------------ freeing */
 
 /* The block that this index names, alive. block_done() must follow a success. */
-static int find_alive(Actor *a, uint64_t scratch, Block *ret, uint64_t *ret_owner) {
+static int find_alive(Actor *a, uint64_t scratch, Block *ret, uint64_t *ret_owner)
+{
         int r;
 
         if (!scratch)
@@ -450,7 +482,8 @@ static int find_alive(Actor *a, uint64_t scratch, Block *ret, uint64_t *ret_owne
  * An own span, not the one blocks are taken from, may be empty now. To look costs a pass over its owner words; when
  * some are found in use, at least so many frees must come before it is worth to look again.
  */
-static void consider_release(Actor *a, const Block *b) {
+static void consider_release(Actor *a, const Block *b)
+{
         struct mh_shm_span *entry = &a->seg->spans[b->span];
         struct mh_shm_owners *area = &a->seg->owners[b->span];
         unsigned class = span_arg(b->span_word);
@@ -473,7 +506,8 @@ static void consider_release(Actor *a, const Block *b) {
         span_release(a, b->span);
 }
 
-int scratch_free(Actor *a, uint64_t scratch) {
+static int free_any(Actor *a, uint64_t scratch)
+{
         uint64_t owner;
         Block b;
         int r;
@@ -488,15 +522,63 @@ int scratch_free(Actor *a, uint64_t scratch) {
                 consider_release(a, &b);
         } else {
                 /* Somebody was quicker: given away in this moment, or freed. */
-                r = owner_kind(load_sc(b.owner)) == MH_SHM_OWNER_SLOT && owner_tag(load_sc(b.owner)) == scratch_tag(scratch) ?
-                            -EBUSY :
-                            -ESTALE;
+                r = owner_kind(load_sc(b.owner)) == MH_SHM_OWNER_SLOT &&
+                                    owner_tag(load_sc(b.owner)) == scratch_tag(scratch)
+                            ? -EBUSY
+                            : -ESTALE;
         }
         block_done(a);
         return r;
 }
 
-int scratch_lookup(Actor *a, uint64_t scratch, void **ret_data, uint64_t *ret_size) {
+/*
+ * A small block of our own, in a span from which this very actor takes blocks: the span is ours to give back, so its memory stays,
+ * and no hazard is needed. False: it is none of that, or not to be freed, and nothing has happened.
+ */
+static inline bool free_own(Actor *a, uint64_t scratch)
+{
+        uint64_t offset = scratch_offset(scratch), span = offset / MH_SHM_SPAN_SIZE, word, owner;
+        uint32_t index, within = offset % MH_SHM_SPAN_SIZE;
+        ActorClass *k;
+        Block b;
+
+        if (unlikely(!span_entry(a->seg, span < UINT32_MAX ? (uint32_t)span : UINT32_MAX)))
+                return false;
+        word = load_relaxed(&a->seg->spans[span].word); /* if it says that it is ours, only we change it */
+        if ((word & SMALL_MASK) != a->small || span_arg(word) >= MH_SHM_CLASSES)
+                return false;
+        index = class_index(span_arg(word), within);
+        if (unlikely(index >= class_blocks(span_arg(word))))
+                return false;
+        b = (Block){ .owner = &span_owners(a->seg, (uint32_t)span)[index],
+                     .span_word = word,
+                     .offset = offset,
+                     .size = class_size(span_arg(word)),
+                     .span = (uint32_t)span,
+                     .index = index };
+        owner = owner_make(scratch_tag(scratch), MH_SHM_OWNER_CLIENT, 0, a->id);
+        /* A compare-and-swap, because others may free it too. */
+        if (unlikely(!cas_sc(b.owner, &owner, owner_make(tag_after(scratch_tag(scratch)), MH_SHM_OWNER_FREE, 0, 0))))
+                return false;
+
+        account_free(a, b.size, true);
+        k = &a->classes[span_arg(word)];
+        if (likely(k->span == span + 1 && k->group == index / 64)) {
+                k->candidates |= UINT64_C(1) << index % 64;
+        } else {
+                block_note_free(a->seg, (uint32_t)span, index);
+                consider_release(a, &b);
+        }
+        return true;
+}
+
+int scratch_free(Actor *a, uint64_t scratch)
+{
+        return likely(free_own(a, scratch)) ? 0 : free_any(a, scratch);
+}
+
+int scratch_lookup(Actor *a, uint64_t scratch, void **ret_data, uint64_t *ret_size)
+{
         uint64_t owner;
         Block b;
         int r;
@@ -512,7 +594,8 @@ int scratch_lookup(Actor *a, uint64_t scratch, void **ret_data, uint64_t *ret_si
         return 0;
 }
 
-int scratch_owner(Actor *a, uint64_t scratch, uint64_t *ret_owner) {
+int scratch_owner(Actor *a, uint64_t scratch, uint64_t *ret_owner)
+{
         Block b;
         int r;
 
@@ -525,7 +608,8 @@ int scratch_owner(Actor *a, uint64_t scratch, uint64_t *ret_owner) {
 /* ------------------------------------------------------------------------------------------------ giving */
 
 /* The handle is pinned. */
-static int give_pinned(Actor *a, const Block *b, uint64_t scratch, uint64_t owner, uint32_t slot) {
+static int give_pinned(Actor *a, const Block *b, uint64_t scratch, uint64_t owner, uint32_t slot)
+{
         uint64_t *refs = a->seg->slots[slot].refs, ref = ref_make(scratch, a->id);
 
         for (unsigned e = 0; e < MH_SHM_SLOT_REFS; e++) {
@@ -543,7 +627,8 @@ static int give_pinned(Actor *a, const Block *b, uint64_t scratch, uint64_t owne
         return -ENOSPC;
 }
 
-int scratch_give(Actor *a, uint64_t scratch, uint64_t handle) {
+int scratch_give(Actor *a, uint64_t scratch, uint64_t handle)
+{
         uint64_t owner;
         Block b;
         int r;
@@ -572,11 +657,13 @@ int scratch_give(Actor *a, uint64_t scratch, uint64_t handle) {
         return r;
 }
 
-static bool is_named(uint64_t owner, uint32_t slot, unsigned entry) {
+static bool is_named(uint64_t owner, uint32_t slot, unsigned entry)
+{
         return owner_kind(owner) == MH_SHM_OWNER_SLOT && owner_who(owner) == slot && owner_entry(owner) == entry;
 }
 
-void scratch_drop_refs(Actor *a, uint32_t slot) {
+void scratch_drop_refs(Actor *a, uint32_t slot)
+{
         uint64_t *refs = a->seg->slots[slot].refs;
 
         for (unsigned e = 0; e < MH_SHM_SLOT_REFS; e++) {
@@ -598,7 +685,8 @@ void scratch_drop_refs(Actor *a, uint32_t slot) {
         }
 }
 
-void scratch_drop_unused_refs(Actor *a, uint32_t slot, uint32_t giver) {
+void scratch_drop_unused_refs(Actor *a, uint32_t slot, uint32_t giver)
+{
         uint64_t *refs = a->seg->slots[slot].refs;
 
         for (unsigned e = 0; e < MH_SHM_SLOT_REFS; e++) {

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <linux/membarrier.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -28,11 +29,13 @@
 #include "shm/segment.h"
 #include "shm/words.h"
 
-static uint64_t align_up(uint64_t n, uint64_t to) {
+static uint64_t align_up(uint64_t n, uint64_t to)
+{
         return (n + to - 1) / to * to;
 }
 
-int segment_config_check(const SegmentConfig *config) {
+int segment_config_check(const SegmentConfig *config)
+{
         uint64_t spans = config->scratch_bytes / MH_SHM_SPAN_SIZE;
 
         if (config->n_slots < MH_SHM_SLOTS_MIN || config->n_slots > MH_SHM_SLOTS_MAX ||
@@ -48,14 +51,16 @@ int segment_config_check(const SegmentConfig *config) {
 }
 
 /* Fills in everything that follows from the capacities. */
-static void lay_out(struct mh_shm_header *h) {
+static void lay_out(struct mh_shm_header *h)
+{
         uint64_t n_chunks = h->n_slots / MH_SHM_CHUNK_SLOTS, at = 0;
 
         h->n_groups = (h->n_clients + MH_SHM_GROUP_CLIENTS - 1) / MH_SHM_GROUP_CLIENTS;
         h->ledger_slots = sizeof(struct mh_shm_account);
         h->ledger_spans = h->ledger_slots + (uint64_t)h->n_slots * sizeof(uint64_t);
-        h->ledger_stride = h->ledger_slots + align_up((uint64_t)h->n_slots * sizeof(uint64_t) +
-                                                      align_up(h->n_spans, 64) / 8, MH_SHM_LEDGER_UNIT);
+        h->ledger_stride = h->ledger_slots +
+                           align_up((uint64_t)h->n_slots * sizeof(uint64_t) + align_up(h->n_spans, 64) / 8,
+                                    MH_SHM_LEDGER_UNIT);
 
         const uint64_t sizes[MH_SHM_REGION_COUNT] = {
                 [MH_SHM_REGION_HEADER] = sizeof(struct mh_shm_header),
@@ -81,7 +86,8 @@ static void lay_out(struct mh_shm_header *h) {
         h->total_size = at;
 }
 
-static void take_header(Segment *seg, int fd, const struct mh_shm_header *h) {
+static void take_header(Segment *seg, int fd, const struct mh_shm_header *h)
+{
         *seg = (Segment){
                 .fd = fd,
                 .total_size = h->total_size,
@@ -99,7 +105,8 @@ static void take_header(Segment *seg, int fd, const struct mh_shm_header *h) {
         memcpy(seg->regions, h->regions, sizeof(seg->regions));
 }
 
-static int write_all(int fd, const void *data, size_t size, uint64_t offset) {
+static int write_all(int fd, const void *data, size_t size, uint64_t offset)
+{
         for (size_t done = 0; done < size;) {
                 ssize_t n = pwrite(fd, (const char *)data + done, size - done, (off_t)(offset + done));
 
@@ -113,7 +120,8 @@ static int write_all(int fd, const void *data, size_t size, uint64_t offset) {
 }
 
 /* A short read is the end of the object. */
-static ssize_t read_some(int fd, void *ret, size_t size, uint64_t offset) {
+static ssize_t read_some(int fd, void *ret, size_t size, uint64_t offset)
+{
         size_t done = 0;
 
         while (done < size) {
@@ -131,7 +139,8 @@ static ssize_t read_some(int fd, void *ret, size_t size, uint64_t offset) {
 }
 
 /* What has to be there before anybody attaches: the daemon's own entry and account, and the two bitmaps of hints. */
-static int reserve_first(const Segment *seg) {
+static int reserve_first(const Segment *seg)
+{
         const struct {
                 enum mh_shm_region_id region;
                 uint64_t size;
@@ -153,7 +162,8 @@ static int reserve_first(const Segment *seg) {
         return 0;
 }
 
-int segment_format(int fd, const SegmentConfig *config) {
+int segment_format(int fd, const SegmentConfig *config)
+{
         struct mh_shm_header h = {
                 .magic = MH_SHM_MAGIC,
                 .version = MH_SHM_VERSION,
@@ -171,6 +181,7 @@ int segment_format(int fd, const SegmentConfig *config) {
                 .limit_client_scratch = config->limit_client_scratch,
         };
         struct timespec now;
+        struct stat st;
         Segment seg;
         int r;
 
@@ -193,6 +204,10 @@ int segment_format(int fd, const SegmentConfig *config) {
         h.created_usec = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
         lay_out(&h);
         take_header(&seg, fd, &h);
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        seg.device = st.st_dev;
+        seg.inode = st.st_ino;
 
         if (ftruncate(fd, (off_t)h.total_size) < 0)
                 return -errno;
@@ -210,7 +225,8 @@ int segment_format(int fd, const SegmentConfig *config) {
         return write_all(fd, &h.state, sizeof(h.state), offsetof(struct mh_shm_header, state));
 }
 
-int segment_version(int fd, uint32_t *ret) {
+int segment_version(int fd, uint32_t *ret)
+{
         struct mh_shm_header h;
         ssize_t n = read_some(fd, &h, sizeof(h), 0);
 
@@ -223,7 +239,8 @@ int segment_version(int fd, uint32_t *ret) {
 }
 
 /* Is what the header says what this version would have written? */
-static int check_header(const struct mh_shm_header *h, uint64_t size) {
+static int check_header(const struct mh_shm_header *h, uint64_t size)
+{
         struct mh_shm_header again = *h;
         SegmentConfig config = {
                 .n_slots = h->n_slots,
@@ -240,7 +257,8 @@ static int check_header(const struct mh_shm_header *h, uint64_t size) {
         return 0;
 }
 
-int segment_load(Segment *ret, int fd) {
+int segment_load(Segment *ret, int fd)
+{
         struct mh_shm_header h;
         struct statfs fs;
         struct stat st;
@@ -276,6 +294,8 @@ int segment_load(Segment *ret, int fd) {
                 return -EAGAIN;
         case MH_SHM_STATE_READY:
                 take_header(ret, fd, &h);
+                ret->device = st.st_dev;
+                ret->inode = st.st_ino;
                 return 0;
         case MH_SHM_STATE_CLOSED:
                 return -ESTALE;
@@ -287,11 +307,13 @@ int segment_load(Segment *ret, int fd) {
 /* ------------------------------------------------------------------------------------------------ mapping */
 
 /* From now on membarrier(2) of any process that does the same orders this one's memory accesses too. */
-static bool register_membarrier(void) {
+static bool register_membarrier(void)
+{
         return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
 }
 
-static int map_range(const Segment *seg, uint64_t offset, uint64_t size, void **ret) {
+static int map_range(const Segment *seg, uint64_t offset, uint64_t size, void **ret)
+{
         void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, seg->fd, (off_t)offset);
 
         if (p == MAP_FAILED)
@@ -303,7 +325,8 @@ static int map_range(const Segment *seg, uint64_t offset, uint64_t size, void **
 }
 
 /* `base` is where the region at `first` is mapped, together with those up to `last`. */
-static void set_pointers(Segment *seg, uint8_t *base, enum mh_shm_region_id first, enum mh_shm_region_id last) {
+static void set_pointers(Segment *seg, uint8_t *base, enum mh_shm_region_id first, enum mh_shm_region_id last)
+{
         void *at[MH_SHM_REGION_COUNT] = { 0 };
 
         for (unsigned i = first; i <= (unsigned)last; i++)
@@ -327,7 +350,8 @@ static void set_pointers(Segment *seg, uint8_t *base, enum mh_shm_region_id firs
         }
 }
 
-int segment_map(Segment *seg) {
+int segment_map(Segment *seg)
+{
         void *p;
         int r = map_range(seg, 0, seg->total_size, &p);
 
@@ -340,11 +364,12 @@ int segment_map(Segment *seg) {
 }
 
 /* Two pieces: what lies before the ledgers, and what lies behind. */
-#define FRONT_SIZE(seg) ((seg)->regions[MH_SHM_REGION_LEDGERS].offset)
+#define FRONT_SIZE(seg)  ((seg)->regions[MH_SHM_REGION_LEDGERS].offset)
 #define BACK_OFFSET(seg) ((seg)->regions[MH_SHM_REGION_SPANS].offset)
-#define BACK_SIZE(seg) ((seg)->total_size - BACK_OFFSET(seg))
+#define BACK_SIZE(seg)   ((seg)->total_size - BACK_OFFSET(seg))
 
-int segment_map_client(Segment *seg, uint32_t id, void **ret_ledger) {
+int segment_map_client(Segment *seg, uint32_t id, void **ret_ledger)
+{
         const struct mh_shm_region *clients = &seg->regions[MH_SHM_REGION_CLIENTS];
         void *front, *back, *ledger = NULL;
         int r;
@@ -382,7 +407,8 @@ fail:
         return r;
 }
 
-static void forget_pointers(Segment *seg) {
+static void forget_pointers(Segment *seg)
+{
         seg->base = NULL;
         seg->header = NULL;
         seg->shared = NULL;
@@ -398,13 +424,15 @@ static void forget_pointers(Segment *seg) {
         seg->scratch = NULL;
 }
 
-void segment_unmap(Segment *seg) {
+void segment_unmap(Segment *seg)
+{
         if (seg->base)
                 (void)munmap(seg->base, seg->total_size);
         forget_pointers(seg);
 }
 
-void segment_unmap_client(Segment *seg, void *ledger) {
+void segment_unmap_client(Segment *seg, void *ledger)
+{
         if (ledger)
                 (void)munmap(ledger, seg->ledger_stride);
         if (seg->spans)
@@ -414,48 +442,73 @@ void segment_unmap_client(Segment *seg, void *ledger) {
         forget_pointers(seg);
 }
 
-void segment_relax(Segment *seg) {
+void segment_relax(Segment *seg)
+{
         (void)madvise(seg->base, seg->total_size, MADV_DONTNEED);
 }
 
-void *segment_ledger(const Segment *seg, uint32_t id) {
+void *segment_ledger(const Segment *seg, uint32_t id)
+{
         return seg->base + seg->regions[MH_SHM_REGION_LEDGERS].offset + id * seg->ledger_stride;
 }
 
 /* ------------------------------------------------------------------------------------------------ pages */
 
-static int change_pages(const Segment *seg, int mode, enum mh_shm_region_id region, uint64_t offset, uint64_t size) {
+/* A library cannot know what its program does to descriptors, and punching holes in a stranger's file would be the end. */
+static bool is_our_fd(const Segment *seg)
+{
+        struct stat st;
+
+        return fstat(seg->fd, &st) == 0 && st.st_dev == seg->device && st.st_ino == seg->inode;
+}
+
+static int change_pages(const Segment *seg, int mode, enum mh_shm_region_id region, uint64_t offset, uint64_t size)
+{
         const struct mh_shm_region *in = &seg->regions[region];
+        int saved = errno, cancel, r = 0;
 
         if (offset > in->size || size > in->size - offset)
                 return -EINVAL;
-        while (fallocate(seg->fd, mode, (off_t)(in->offset + offset), (off_t)size) < 0)
+        if (!is_our_fd(seg))
+                r = -EBADFD;
+        (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+        while (r == 0 && fallocate(seg->fd, mode, (off_t)(in->offset + offset), (off_t)size) < 0)
                 if (errno != EINTR)
-                        return errno == ENOMEM || errno == EDQUOT ? -ENOSPC : -errno;
-        return 0;
+                        r = errno == ENOMEM || errno == EDQUOT ? -ENOSPC : -errno;
+        (void)pthread_setcancelstate(cancel, NULL);
+        errno = saved;
+        return r;
 }
 
-int segment_reserve(const Segment *seg, enum mh_shm_region_id region, uint64_t offset, uint64_t size) {
+int segment_reserve(const Segment *seg, enum mh_shm_region_id region, uint64_t offset, uint64_t size)
+{
         return change_pages(seg, FALLOC_FL_KEEP_SIZE, region, offset, size);
 }
 
-int segment_punch(const Segment *seg, enum mh_shm_region_id region, uint64_t offset, uint64_t size) {
+int segment_punch(const Segment *seg, enum mh_shm_region_id region, uint64_t offset, uint64_t size)
+{
         return change_pages(seg, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, region, offset, size);
 }
 
-int segment_read(const Segment *seg, enum mh_shm_region_id region, uint64_t offset, void *ret, size_t size) {
+int segment_read(const Segment *seg, enum mh_shm_region_id region, uint64_t offset, void *ret, size_t size)
+{
         const struct mh_shm_region *in = &seg->regions[region];
+        int saved = errno, cancel;
         ssize_t n;
 
         if (offset > in->size || size > in->size - offset)
                 return -EINVAL;
-        n = read_some(seg->fd, ret, size, in->offset + offset);
+        (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+        n = is_our_fd(seg) ? read_some(seg->fd, ret, size, in->offset + offset) : -EBADFD;
+        (void)pthread_setcancelstate(cancel, NULL);
+        errno = saved;
         if (n < 0)
                 return (int)n;
         return (size_t)n < size ? -EBADMSG : 0;
 }
 
-int segment_next_data(const Segment *seg, uint64_t from, uint64_t end, uint64_t *ret_start, uint64_t *ret_end) {
+int segment_next_data(const Segment *seg, uint64_t from, uint64_t end, uint64_t *ret_start, uint64_t *ret_end)
+{
         off_t start, stop;
 
         if (from >= end)

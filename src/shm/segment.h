@@ -13,17 +13,18 @@
 #include "proto/shm-layout.h"
 
 typedef struct SegmentConfig {
-        uint32_t n_slots;               /* a multiple of 512 */
-        uint32_t n_clients;             /* the daemon included */
-        uint64_t scratch_bytes;         /* a multiple of 64 KiB, at least one */
+        uint32_t n_slots;       /* a multiple of 512 */
+        uint32_t n_clients;     /* the daemon included */
+        uint64_t scratch_bytes; /* a multiple of 64 KiB, at least one */
         uint64_t limit_client_handles;
         uint64_t limit_client_scratch;
-        uint64_t first_generation;      /* 0: a random one */
+        uint64_t first_generation; /* 0: a random one */
 } SegmentConfig;
 
 typedef struct Segment {
-        int fd;                         /* not owned */
-        bool asymmetric;                /* membarrier(2) works: who gives memory back pays for the order (see hazard.h) */
+        int fd;                 /* not owned; before it is used it is compared with these: */
+        uint64_t device, inode; /* of the object */
+        bool asymmetric;        /* membarrier(2) works: who gives memory back pays for the order (see hazard.h) */
 
         /* copies of what the header said when it was checked; the header itself is never asked again */
         uint64_t total_size;
@@ -34,7 +35,7 @@ typedef struct Segment {
         struct mh_shm_region regions[MH_SHM_REGION_COUNT];
 
         /* the regions; NULL where this process did not map one */
-        uint8_t *base;                  /* the whole, where it is mapped as one */
+        uint8_t *base; /* the whole, where it is mapped as one */
         struct mh_shm_header *header;
         struct mh_shm_shared *shared;
         struct mh_shm_client *clients;
@@ -42,7 +43,7 @@ typedef struct Segment {
         struct mh_shm_chunk *chunks;
         uint64_t *chunkmap;
         struct mh_shm_slot *slots;
-        uint64_t *holders;              /* [group - 1][slot] */
+        uint64_t *holders; /* [group - 1][slot] */
         struct mh_shm_span *spans;
         uint64_t *spanmap;
         struct mh_shm_owners *owners;
@@ -84,6 +85,11 @@ void segment_unmap_client(Segment *seg, void *ledger);
 
 /* The daemon's mapping of one client's ledger. Needs segment_map(). */
 void *segment_ledger(const Segment *seg, uint32_t id);
+
+/*
+ * What follows works through the descriptor, keeps errno, and is no cancellation point. -EBADFD: the descriptor is another
+ * file's now, because the program has closed ours; nothing was done to that one.
+ */
 
 /* Reserves pages of a region; idempotent. `offset` is from the start of the region. -ENOSPC, -errno. */
 int segment_reserve(const Segment *seg, enum mh_shm_region_id region, uint64_t offset, uint64_t size);

@@ -37,22 +37,26 @@
  * not be kept busy for ever by a client that does nothing else. */
 #define SETTLE_TURNS 10000U
 
-static bool type_is_valid(unsigned type) {
+static bool type_is_valid(unsigned type)
+{
         return (type >= 1 && type <= 10) || (type >= 64 && type <= 255);
 }
 
 /* ------------------------------------------------------------------------------------------------ holder bits */
 
-static uint64_t *holder_word(Segment *seg, uint32_t slot, unsigned group) {
+static uint64_t *holder_word(Segment *seg, uint32_t slot, unsigned group)
+{
         return group == 0 ? &seg->slots[slot].holders : &seg->holders[(size_t)(group - 1) * seg->n_slots + slot];
 }
 
-static void holder_set(Actor *a, uint32_t slot) {
+static void holder_set(Actor *a, uint32_t slot)
+{
         (void)fetch_or_sc(holder_word(a->seg, slot, a->id / MH_SHM_GROUP_CLIENTS),
                           UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS);
 }
 
-static void holder_clear(Actor *a, uint32_t slot) {
+static void holder_clear(Actor *a, uint32_t slot)
+{
         unsigned group = a->id / MH_SHM_GROUP_CLIENTS;
 
         /* Without memory for the bit it was never set. */
@@ -62,7 +66,8 @@ static void holder_clear(Actor *a, uint32_t slot) {
 }
 
 /* The words beyond the first: are they all zero but for `own` in that of `group`? */
-static _cold_ bool holder_rest_is(Segment *seg, uint32_t slot, unsigned groups, unsigned group, uint64_t own) {
+static _cold_ bool holder_rest_is(Segment *seg, uint32_t slot, unsigned groups, unsigned group, uint64_t own)
+{
         for (unsigned g = 1; g <= groups && g < seg->n_groups; g++)
                 if (load_sc(holder_word(seg, slot, g)) != (g == group ? own : 0))
                         return false;
@@ -70,7 +75,8 @@ static _cold_ bool holder_rest_is(Segment *seg, uint32_t slot, unsigned groups, 
 }
 
 /* Who reads these has said DYING before: the number of groups is raised before a bit in them is set. */
-static bool holder_alone(Actor *a, uint32_t slot) {
+static bool holder_alone(Actor *a, uint32_t slot)
+{
         unsigned groups = chunk_groups(load_sc(&a->seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word));
         unsigned group = a->id / MH_SHM_GROUP_CLIENTS;
         uint64_t own = UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS;
@@ -80,7 +86,8 @@ static bool holder_alone(Actor *a, uint32_t slot) {
         return likely(groups == 0) || holder_rest_is(a->seg, slot, groups, group, own);
 }
 
-static bool holder_any(Segment *seg, uint32_t slot) {
+static bool holder_any(Segment *seg, uint32_t slot)
+{
         unsigned groups = chunk_groups(load_sc(&seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word));
 
         if (load_sc(&seg->slots[slot].holders))
@@ -90,7 +97,8 @@ static bool holder_any(Segment *seg, uint32_t slot) {
 
 /* ------------------------------------------------------------------------------------------------ accounts */
 
-static int check_quota(const Actor *a) {
+static int check_quota(const Actor *a)
+{
         int64_t handles = (int64_t)load_relaxed(&a->account->handles); /* of one thread: may be below zero */
 
         return handles >= 0 && (uint64_t)handles >= load_relaxed(&a->seg->shared->limit_client_handles) ? -EDQUOT : 0;
@@ -99,14 +107,16 @@ static int check_quota(const Actor *a) {
 /* ------------------------------------------------------------------------------------------------ the end of a handle */
 
 /* The state of the next handle here: FREE, or 0 when the generations have come round once. */
-static uint64_t state_after(const Segment *seg, uint64_t state) {
+static uint64_t state_after(const Segment *seg, uint64_t state)
+{
         uint64_t gen = generation_after(state_generation(state));
 
         return gen == seg->first_generation ? 0 : state_make(gen, MH_SHM_PHASE_FREE, 0, 0);
 }
 
 /* RESERVED or DEAD, and this client's: nobody else changes the state. */
-static void release(Actor *a, uint32_t slot) {
+static void release(Actor *a, uint32_t slot)
+{
         struct mh_shm_slot *s = &a->seg->slots[slot];
         uint64_t next = state_after(a->seg, load_relaxed(&s->state));
 
@@ -116,7 +126,8 @@ static void release(Actor *a, uint32_t slot) {
 }
 
 /* DEAD and this client's: what the next handle here must not find. Each step can be repeated. */
-static void clean(Actor *a, uint32_t slot) {
+static void clean(Actor *a, uint32_t slot)
+{
         struct mh_shm_slot *s = &a->seg->slots[slot];
 
         if (unlikely(load_sc(&s->refs[0]) | load_sc(&s->refs[1]) | load_sc(&s->refs[2]) | load_sc(&s->refs[3])))
@@ -127,7 +138,8 @@ static void clean(Actor *a, uint32_t slot) {
 }
 
 /* DEAD and this client's, whose own bit is clear. */
-static void bury(Actor *a, uint32_t slot) {
+static void bury(Actor *a, uint32_t slot)
+{
         clean(a, slot);
         release(a, slot);
 }
@@ -136,7 +148,8 @@ static void bury(Actor *a, uint32_t slot) {
  * Destroys the handle if it is LIVE and nobody holds it. This client's ledger names the slot and its own bit is clear. Says
  * whether it destroyed it; -EAGAIN when others went on setting and clearing bits for very long.
  */
-static int destroy_unheld(Actor *a, uint32_t slot) {
+static int destroy_unheld(Actor *a, uint32_t slot)
+{
         struct mh_shm_slot *s = &a->seg->slots[slot];
 
         for (unsigned turn = 0; turn < SETTLE_TURNS; turn++) {
@@ -165,7 +178,8 @@ static int destroy_unheld(Actor *a, uint32_t slot) {
 }
 
 /* Gives up the holder bit; the ledger word is IN_FLIGHT. As destroy_unheld(). */
-static int drop(Actor *a, uint32_t slot) {
+static int drop(Actor *a, uint32_t slot)
+{
         holder_clear(a, slot);
         return destroy_unheld(a, slot);
 }
@@ -175,7 +189,8 @@ static int drop(Actor *a, uint32_t slot) {
  * the next handle. An opener sets its bit and then looks at the state, as ever, so either it is seen here or it sees DYING.
  * False: others hold it too, and drop() is right.
  */
-static bool destroy_alone(Actor *a, uint32_t slot) {
+static bool destroy_alone(Actor *a, uint32_t slot)
+{
         struct mh_shm_slot *s = &a->seg->slots[slot];
         uint64_t live = load_sc(&s->state), dying, seen = live;
 
@@ -193,7 +208,8 @@ static bool destroy_alone(Actor *a, uint32_t slot) {
 }
 
 /* DEAD and this client's, its bit set: keeps it as RESERVED. False: it cannot be, or there are enough. */
-static bool keep(Actor *a, uint32_t slot) {
+static bool keep(Actor *a, uint32_t slot)
+{
         struct mh_shm_slot *s = &a->seg->slots[slot];
         uint64_t next;
 
@@ -211,7 +227,8 @@ static bool keep(Actor *a, uint32_t slot) {
 /* ------------------------------------------------------------------------------------------------ new */
 
 /* 1: reserved; 0: this one is not to be had. */
-static int try_reserve(Actor *a, uint32_t slot) {
+static int try_reserve(Actor *a, uint32_t slot)
+{
         uint64_t state, word;
         int r;
 
@@ -253,7 +270,8 @@ not_this:
 }
 
 /* 1: *ret is reserved; 0: no free slot here. Clients begin at different places, to be out of each other's way. */
-static int reserve_in(Actor *a, uint32_t chunk, uint32_t *ret) {
+static int reserve_in(Actor *a, uint32_t chunk, uint32_t *ret)
+{
         struct mh_shm_chunk *c = &a->seg->chunks[chunk];
 
         if (chunk_state(load_sc(&c->word)) != MH_SHM_CHUNK_OPEN)
@@ -276,7 +294,8 @@ static int reserve_in(Actor *a, uint32_t chunk, uint32_t *ret) {
         return 0;
 }
 
-int slot_reserve(Actor *a, uint32_t *ret_slot) {
+int slot_reserve(Actor *a, uint32_t *ret_slot)
+{
         Segment *seg = a->seg;
         bool short_of_memory = false;
         uint32_t n, chunk;
@@ -324,7 +343,8 @@ int slot_reserve(Actor *a, uint32_t *ret_slot) {
         }
 }
 
-void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle) {
+void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle)
+{
         struct mh_shm_slot *s = &a->seg->slots[slot];
         uint64_t gen = state_generation(load_relaxed(&s->state)); /* RESERVED by us: nobody else changes it */
 
@@ -336,7 +356,8 @@ void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle) 
         *ret_handle = handle_make(gen, slot);
 }
 
-void slot_unreserve(Actor *a, uint32_t slot) {
+void slot_unreserve(Actor *a, uint32_t slot)
+{
         actor_count(a, &a->account->handles, -UINT64_C(1));
         holder_clear(a, slot);
         release(a, slot);
@@ -344,7 +365,8 @@ void slot_unreserve(Actor *a, uint32_t slot) {
 }
 
 /* Fills half of what may be kept. -ENOSPC and the like only if there is none at all. */
-static int refill(Actor *a) {
+static int refill(Actor *a)
+{
         unsigned n = a->max_kept / 2 + 1;
         int r = 0;
 
@@ -356,7 +378,8 @@ static int refill(Actor *a) {
         return a->n_kept ? 0 : r;
 }
 
-int slot_new(Actor *a, unsigned type, uint64_t *ret_handle) {
+int slot_new(Actor *a, unsigned type, uint64_t *ret_handle)
+{
         int r;
 
         if (!type_is_valid(type))
@@ -370,14 +393,16 @@ int slot_new(Actor *a, unsigned type, uint64_t *ret_handle) {
         return 0;
 }
 
-void slot_keep(Actor *a) {
+void slot_keep(Actor *a)
+{
         const Segment *seg = a->seg;
         uint32_t share = seg->n_slots / (seg->n_clients * MH_SHM_THREADS * 2);
 
         a->max_kept = share < ACTOR_KEPT_SLOTS ? share : ACTOR_KEPT_SLOTS;
 }
 
-void slot_keep_none(Actor *a) {
+void slot_keep_none(Actor *a)
+{
         a->max_kept = 0;
         while (a->n_kept > 0)
                 slot_unreserve(a, a->kept[--a->n_kept]);
@@ -385,21 +410,24 @@ void slot_keep_none(Actor *a) {
 
 /* ------------------------------------------------------------------------------------------------ open */
 
-static int check_handle(const Actor *a, uint64_t handle) {
+static int check_handle(const Actor *a, uint64_t handle)
+{
         if (!handle)
                 return -EINVAL;
         return handle_slot(handle) < a->seg->n_slots && handle_generation(handle) ? 0 : -ESTALE;
 }
 
 /* Memory for the ledger word; none for numbers that never were handles. The look at the chunk that counts comes later. */
-static int make_room(Actor *a, uint32_t slot) {
+static int make_room(Actor *a, uint32_t slot)
+{
         if (likely(a->ledger_unit == (uint64_t)slot * sizeof(uint64_t) / MH_SHM_LEDGER_UNIT + 1))
                 return 0;
         return chunk_look(a, slot) ? ledger_reserve_slot(a, slot) : -ESTALE;
 }
 
 /* The ledger word is IN_FLIGHT. 0 and it is ours, -ESTALE and nothing is. */
-static int take(Actor *a, uint64_t handle, unsigned *ret_type) {
+static int take(Actor *a, uint64_t handle, unsigned *ret_type)
+{
         struct mh_shm_slot *s = &a->seg->slots[handle_slot(handle)];
         uint64_t gen = handle_generation(handle), state = load_sc(&s->state);
 
@@ -426,7 +454,8 @@ static int take(Actor *a, uint64_t handle, unsigned *ret_type) {
         return -ESTALE;
 }
 
-static int open_first(Actor *a, uint64_t handle, unsigned *ret_type) {
+static int open_first(Actor *a, uint64_t handle, unsigned *ret_type)
+{
         uint32_t slot = handle_slot(handle);
         uint64_t word;
         int r;
@@ -454,7 +483,8 @@ out:
         return r;
 }
 
-int slot_open(Actor *a, uint64_t handle, unsigned *ret_type) {
+int slot_open(Actor *a, uint64_t handle, unsigned *ret_type)
+{
         uint64_t gen = handle_generation(handle);
         uint32_t slot = handle_slot(handle);
         unsigned type;
@@ -495,13 +525,15 @@ int slot_open(Actor *a, uint64_t handle, unsigned *ret_type) {
 
 /* ------------------------------------------------------------------------------------------------ close */
 
-static bool names_living(uint64_t state, uint64_t handle) {
+static bool names_living(uint64_t state, uint64_t handle)
+{
         return state_generation(state) == handle_generation(handle) &&
                (state_phase(state) == MH_SHM_PHASE_LIVE || state_phase(state) == MH_SHM_PHASE_DYING);
 }
 
 /* Read with pread(2), because without a ledger word the slot's memory may go at any time. */
-bool slot_is_alive(const Actor *a, uint64_t handle, unsigned *ret_type) {
+bool slot_is_alive(const Actor *a, uint64_t handle, unsigned *ret_type)
+{
         uint64_t state;
 
         if (check_handle(a, handle) < 0 ||
@@ -516,7 +548,8 @@ bool slot_is_alive(const Actor *a, uint64_t handle, unsigned *ret_type) {
 }
 
 /* The ledger word is IN_FLIGHT. */
-static int close_last(Actor *a, uint64_t handle, unsigned *ret_flags) {
+static int close_last(Actor *a, uint64_t handle, unsigned *ret_flags)
+{
         uint32_t slot = handle_slot(handle);
         unsigned type;
         int r;
@@ -537,15 +570,17 @@ static int close_last(Actor *a, uint64_t handle, unsigned *ret_flags) {
                         ledger_settle(a, slot, ledger_make(handle_generation(handle), 1));
                         return r;
                 }
-                *ret_flags = SLOT_CLOSED_HERE | (r != 0 || !names_living(load_sc(&a->seg->slots[slot].state), handle) ?
-                                                         SLOT_CLOSED_EVERYWHERE : 0);
+                *ret_flags = SLOT_CLOSED_HERE | (r != 0 || !names_living(load_sc(&a->seg->slots[slot].state), handle)
+                                                         ? SLOT_CLOSED_EVERYWHERE
+                                                         : 0);
         }
         actor_count(a, &a->account->handles, -UINT64_C(1));
         ledger_settle(a, slot, 0);
         return 0;
 }
 
-int slot_close(Actor *a, uint64_t handle, unsigned *ret_flags) {
+int slot_close(Actor *a, uint64_t handle, unsigned *ret_flags)
+{
         uint64_t gen = handle_generation(handle);
         uint32_t slot = handle_slot(handle);
         unsigned flags = 0;
@@ -577,7 +612,8 @@ int slot_close(Actor *a, uint64_t handle, unsigned *ret_flags) {
         return r;
 }
 
-int slot_held(Actor *a, uint64_t handle, struct mh_shm_slot **ret_slot) {
+int slot_held(Actor *a, uint64_t handle, struct mh_shm_slot **ret_slot)
+{
         uint64_t word;
         int r;
 
@@ -596,7 +632,8 @@ int slot_held(Actor *a, uint64_t handle, struct mh_shm_slot **ret_slot) {
 
 /* ------------------------------------------------------------------------------------------------ after a death */
 
-int slot_abandon(Actor *a, uint32_t slot) {
+int slot_abandon(Actor *a, uint32_t slot)
+{
         struct mh_shm_slot *s = &a->seg->slots[slot];
         uint64_t state;
         int r = 0;

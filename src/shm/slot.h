@@ -7,8 +7,8 @@
 
 #include "shm/actor.h"
 
-#define SLOT_CLOSED_HERE        (1U << 0)
-#define SLOT_CLOSED_EVERYWHERE  (1U << 1)
+#define SLOT_CLOSED_HERE       (1U << 0)
+#define SLOT_CLOSED_EVERYWHERE (1U << 1)
 
 /* -EINVAL type, -ENOSPC, -EDQUOT. */
 int slot_new(Actor *a, unsigned type, uint64_t *ret_handle);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
+#include "shm/totals.h"
 #include "base/atomics.h"
 #include "shm/chunk.h"
 #include "shm/client.h"
 #include "shm/scratch.h"
 #include "shm/span.h"
-#include "shm/totals.h"
 #include "shm/words.h"
 
 typedef struct Sum {
@@ -14,11 +14,13 @@ typedef struct Sum {
 } Sum;
 
 /* Where the daemon keeps an account that it keeps itself. */
-static struct mh_shm_account_line *line_of(const Segment *seg, uint32_t id) {
+static struct mh_shm_account_line *line_of(const Segment *seg, uint32_t id)
+{
         return &((struct mh_shm_account *)segment_ledger(seg, id))->line[0];
 }
 
-static void add_account(const Segment *seg, uint32_t id, Sum *sum) {
+static void add_account(const Segment *seg, uint32_t id, Sum *sum)
+{
         struct mh_shm_account_line a = account_sum(segment_ledger(seg, id));
 
         /* Unsigned and wrapping: a single account may well have destroyed more than it created. */
@@ -27,7 +29,8 @@ static void add_account(const Segment *seg, uint32_t id, Sum *sum) {
 }
 
 /* Of all clients; those that are attached have an account with memory. */
-static Sum add_accounts(const Segment *seg, uint32_t *ret_clients) {
+static Sum add_accounts(const Segment *seg, uint32_t *ret_clients)
+{
         uint32_t end = client_end(seg), clients = 0;
         Sum sum = { 0 };
 
@@ -45,11 +48,13 @@ static Sum add_accounts(const Segment *seg, uint32_t *ret_clients) {
 }
 
 /* What clients wrote is not believed beyond what can be: a sum below zero is none, one above the capacity is full. */
-static uint64_t bounded(uint64_t n, uint64_t max) {
+static uint64_t bounded(uint64_t n, uint64_t max)
+{
         return (int64_t)n < 0 ? 0 : n < max ? n : max;
 }
 
-void totals_read(const Segment *seg, Totals *ret) {
+void totals_read(const Segment *seg, Totals *ret)
+{
         uint32_t clients;
         Sum sum = add_accounts(seg, &clients);
 
@@ -63,14 +68,16 @@ void totals_read(const Segment *seg, Totals *ret) {
 
 /* ------------------------------------------------------------------------------------------------ counting anew */
 
-static uint64_t count_handles(const Segment *seg) {
+static uint64_t count_handles(const Segment *seg)
+{
         uint64_t n = 0;
 
         for (uint32_t chunk = 0; chunk_exists(seg, chunk); chunk++) {
                 if (chunk_state(load_sc(&seg->chunks[chunk].word)) != MH_SHM_CHUNK_OPEN)
                         continue;
                 for (uint32_t i = 0; i < MH_SHM_CHUNK_SLOTS; i++) {
-                        unsigned phase = state_phase(load_relaxed(&seg->slots[(size_t)chunk * MH_SHM_CHUNK_SLOTS + i].state));
+                        unsigned phase = state_phase(
+                                load_relaxed(&seg->slots[(size_t)chunk * MH_SHM_CHUNK_SLOTS + i].state));
 
                         n += phase == MH_SHM_PHASE_LIVE || phase == MH_SHM_PHASE_DYING;
                 }
@@ -79,7 +86,8 @@ static uint64_t count_handles(const Segment *seg) {
 }
 
 /* Bytes in use in one span; those that belong to the client of a SMALL span also to *ret_owned. */
-static uint64_t count_span(const Segment *seg, uint32_t span, uint32_t *ret_client, uint64_t *ret_owned) {
+static uint64_t count_span(const Segment *seg, uint32_t span, uint32_t *ret_client, uint64_t *ret_owned)
+{
         const struct mh_shm_span *entry = span_entry(seg, span);
         uint64_t word = load_sc(&entry->word), owner, used = 0;
         unsigned state = span_state(word), class = span_arg(word);
@@ -106,12 +114,14 @@ static uint64_t count_span(const Segment *seg, uint32_t span, uint32_t *ret_clie
 }
 
 /* Does the daemon write this client's ledger, and so its account? */
-static bool is_ours(const Segment *seg, uint32_t id) {
+static bool is_ours(const Segment *seg, uint32_t id)
+{
         return client_state(seg, id) == MH_SHM_CLIENT_ATTACHED &&
                !(load_relaxed(&seg->clients[id].flags) & MH_SHM_CLIENT_LEDGER);
 }
 
-static uint64_t count_ledger(const Segment *seg, uint32_t id) {
+static uint64_t count_ledger(const Segment *seg, uint32_t id)
+{
         uint64_t base = seg->regions[MH_SHM_REGION_LEDGERS].offset + id * seg->ledger_stride + seg->ledger_slots;
         uint64_t end = base + (uint64_t)seg->n_slots * sizeof(uint64_t), at = base, from, to, n = 0;
 
@@ -125,7 +135,8 @@ static uint64_t count_ledger(const Segment *seg, uint32_t id) {
         return n;
 }
 
-void totals_recount(Segment *seg) {
+void totals_recount(Segment *seg)
+{
         struct mh_shm_account_line *daemon = line_of(seg, MH_SHM_CLIENT_DAEMON);
         uint32_t end = client_end(seg);
         uint64_t bytes = 0;

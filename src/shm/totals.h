@@ -7,7 +7,7 @@
 
 /* Totals from the accounts: cheap, and a hint. */
 typedef struct Totals {
-        uint32_t clients;               /* entries in use but the daemon's */
+        uint32_t clients; /* entries in use but the daemon's */
         uint64_t handles;
         uint64_t scratch_bytes;
 } Totals;

@@ -11,22 +11,24 @@
  * The daemon's own ledger names the slots throughout. A daemon that dies half-way is followed by one that finds them there.
  */
 
+#include "shm/trim.h"
 #include "base/atomics.h"
 #include "shm/chunk.h"
 #include "shm/client.h"
 #include "shm/hazard.h"
 #include "shm/ledger.h"
-#include "shm/trim.h"
 #include "shm/words.h"
 
 #define UNITS_PER_CLOSE 300
 #define CHUNK_BYTES     ((uint64_t)MH_SHM_CHUNK_SLOTS * sizeof(struct mh_shm_slot))
 
-static void daemon_actor(Actor *ret, Segment *seg) {
+static void daemon_actor(Actor *ret, Segment *seg)
+{
         actor_init(ret, seg, MH_SHM_CLIENT_DAEMON, segment_ledger(seg, MH_SHM_CLIENT_DAEMON));
 }
 
-static void set_chunk(Segment *seg, uint32_t chunk, uint64_t floor, enum mh_shm_chunk_state state) {
+static void set_chunk(Segment *seg, uint32_t chunk, uint64_t floor, enum mh_shm_chunk_state state)
+{
         uint64_t word = load_sc(&seg->chunks[chunk].word);
 
         /* A loop, because a client that does not know yet may raise the number of groups. */
@@ -38,7 +40,8 @@ static void set_chunk(Segment *seg, uint32_t chunk, uint64_t floor, enum mh_shm_
 /* ------------------------------------------------------------------------------------------------ slots */
 
 /* Takes the slot if it is free; the ledger word of the daemon comes first. */
-static bool take(Actor *a, uint32_t slot) {
+static bool take(Actor *a, uint32_t slot)
+{
         struct mh_shm_slot *s = &a->seg->slots[slot];
         uint64_t state = load_sc(&s->state);
 
@@ -53,7 +56,8 @@ static bool take(Actor *a, uint32_t slot) {
 }
 
 /* The same generation again: no handle of it ever was. */
-static void put_back(Actor *a, uint32_t slot) {
+static void put_back(Actor *a, uint32_t slot)
+{
         struct mh_shm_slot *s = &a->seg->slots[slot];
         uint64_t state = load_sc(&s->state);
 
@@ -65,7 +69,8 @@ static void put_back(Actor *a, uint32_t slot) {
 }
 
 /* All slots of the chunk, or none. */
-static bool take_all(Actor *a, uint32_t chunk) {
+static bool take_all(Actor *a, uint32_t chunk)
+{
         uint32_t first = chunk * MH_SHM_CHUNK_SLOTS;
 
         if (ledger_reserve_slot(a, first) < 0)
@@ -82,7 +87,8 @@ static bool take_all(Actor *a, uint32_t chunk) {
 /* ------------------------------------------------------------------------------------------------ closing */
 
 /* Does any client's ledger name a slot of the chunk? Read, not looked at: most have no memory there. */
-static bool named_by_client(const Segment *seg, uint32_t chunk) {
+static bool named_by_client(const Segment *seg, uint32_t chunk)
+{
         uint64_t words[MH_SHM_CHUNK_SLOTS];
         uint32_t end = client_end(seg);
 
@@ -101,7 +107,8 @@ static bool named_by_client(const Segment *seg, uint32_t chunk) {
 }
 
 /* The generation after the latest that any slot of the chunk had, or 0 if there is none left. */
-static uint64_t next_floor(const Segment *seg, uint32_t chunk) {
+static uint64_t next_floor(const Segment *seg, uint32_t chunk)
+{
         uint64_t latest = 0, gen;
 
         for (uint32_t i = 0; i < MH_SHM_CHUNK_SLOTS; i++) {
@@ -116,7 +123,8 @@ static uint64_t next_floor(const Segment *seg, uint32_t chunk) {
 }
 
 /* PUNCHING: nobody looks, and nobody will. Repeatable. */
-static void punch(Segment *seg, uint32_t chunk) {
+static void punch(Segment *seg, uint32_t chunk)
+{
         (void)segment_punch(seg, MH_SHM_REGION_SLOTS, chunk * CHUNK_BYTES, CHUNK_BYTES);
         for (unsigned g = 1; g < seg->n_groups; g++)
                 (void)segment_punch(seg, MH_SHM_REGION_HOLDERS,
@@ -126,12 +134,14 @@ static void punch(Segment *seg, uint32_t chunk) {
         set_chunk(seg, chunk, chunk_floor(load_sc(&seg->chunks[chunk].word)), MH_SHM_CHUNK_HOLE);
 }
 
-static void forget_slots(Actor *a, uint32_t chunk) {
+static void forget_slots(Actor *a, uint32_t chunk)
+{
         for (uint32_t i = 0; i < MH_SHM_CHUNK_SLOTS; i++)
                 ledger_settle(a, chunk * MH_SHM_CHUNK_SLOTS + i, 0);
 }
 
-static bool close_chunk(Actor *a, uint32_t chunk) {
+static bool close_chunk(Actor *a, uint32_t chunk)
+{
         Segment *seg = a->seg;
         uint64_t floor = chunk_floor(load_sc(&seg->chunks[chunk].word)), next;
 
@@ -151,7 +161,8 @@ static bool close_chunk(Actor *a, uint32_t chunk) {
         return true;
 }
 
-static bool looks_empty(const Segment *seg, uint32_t chunk) {
+static bool looks_empty(const Segment *seg, uint32_t chunk)
+{
         if (chunk_state(load_sc(&seg->chunks[chunk].word)) != MH_SHM_CHUNK_OPEN)
                 return false;
         for (unsigned i = 0; i < MH_SHM_CHUNK_SLOTS / 64; i++)
@@ -160,7 +171,8 @@ static bool looks_empty(const Segment *seg, uint32_t chunk) {
         return true;
 }
 
-static unsigned empty_before(const Segment *seg, uint32_t end) {
+static unsigned empty_before(const Segment *seg, uint32_t end)
+{
         unsigned n = 0;
 
         for (uint32_t chunk = 0; chunk < end && chunk_exists(seg, chunk); chunk++)
@@ -169,7 +181,8 @@ static unsigned empty_before(const Segment *seg, uint32_t end) {
 }
 
 /* Between chunks the daemon's ledger is all zeros, and a pass leaves many pages of them. */
-static void forget_ledger(Actor *a) {
+static void forget_ledger(Actor *a)
+{
         const Segment *seg = a->seg;
 
         for (unsigned i = 0; i < sizeof(a->page->reserved) / sizeof(a->page->reserved[0]); i++)
@@ -178,7 +191,8 @@ static void forget_ledger(Actor *a) {
         (void)segment_punch(seg, MH_SHM_REGION_LEDGERS, seg->ledger_slots, seg->ledger_stride - seg->ledger_slots);
 }
 
-int trim_step(Segment *seg, uint32_t *cursor, unsigned keep, unsigned units) {
+int trim_step(Segment *seg, uint32_t *cursor, unsigned keep, unsigned units)
+{
         int left = (int)units;
         unsigned empty = empty_before(seg, *cursor);
         Actor a;
@@ -199,7 +213,8 @@ int trim_step(Segment *seg, uint32_t *cursor, unsigned keep, unsigned units) {
 
 /* ------------------------------------------------------------------------------------------------ recovery */
 
-static void recover_slot(Actor *a, uint32_t slot) {
+static void recover_slot(Actor *a, uint32_t slot)
+{
         Segment *seg = a->seg;
         uint32_t chunk = slot / MH_SHM_CHUNK_SLOTS;
 
@@ -222,7 +237,8 @@ static void recover_slot(Actor *a, uint32_t slot) {
         }
 }
 
-void trim_recover(Segment *seg) {
+void trim_recover(Segment *seg)
+{
         uint64_t base = seg->regions[MH_SHM_REGION_LEDGERS].offset + seg->ledger_slots, from, to;
         uint64_t end = base + (uint64_t)seg->n_slots * sizeof(uint64_t), at = base;
         Actor a;
