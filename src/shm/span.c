@@ -173,10 +173,10 @@ static int search(Actor *a, uint32_t from, uint32_t end, uint32_t n, uint32_t *r
                         continue;
                 }
                 r = claim_all(a, start, n, &from);
-                if (r != 0) {
+                if (r > 0)
                         *ret_head = start;
+                if (r != 0)
                         return r;
-                }
         }
         return 0;
 }
@@ -236,25 +236,31 @@ uint32_t span_first_tag(const struct mh_shm_span *entry)
         return tag_after(load_relaxed(&entry->tag_floor) & MH_SHM_TAG_MASK);
 }
 
-/* The later of two tags, counted from `floor`. */
-static uint32_t later_tag(uint32_t floor, uint32_t x, uint32_t y)
+/*
+ * How much later than the floor a tag is; 0: it is not. Tags come round, so one that is half a round ahead or more is behind:
+ * left from a former use of the span, or found once more because a release is done again.
+ */
+static uint32_t tag_lead(uint32_t floor, uint32_t tag)
 {
-        return ((x - floor) & MH_SHM_TAG_MASK) > ((y - floor) & MH_SHM_TAG_MASK) ? x : y;
+        uint32_t lead = (tag - floor) & MH_SHM_TAG_MASK;
+
+        return lead <= MH_SHM_TAG_MASK / 2 ? lead : 0;
 }
 
-static uint32_t latest_of(const uint64_t *words, size_t n, uint32_t floor, uint32_t latest)
+static uint32_t greatest_lead(const uint64_t *words, size_t n, uint32_t floor, uint32_t lead)
 {
         for (size_t i = 0; i < n; i++)
-                if (words[i])
-                        latest = later_tag(floor, owner_tag(words[i]), latest);
-        return latest;
+                if (words[i] && tag_lead(floor, owner_tag(words[i])) > lead)
+                        lead = tag_lead(floor, owner_tag(words[i]));
+        return lead;
 }
 
 void span_raise_floor(const Segment *seg, uint32_t span, uint32_t blocks)
 {
         uint32_t floor = load_relaxed(&seg->spans[span].tag_floor) & MH_SHM_TAG_MASK;
 
-        store_relaxed(&seg->spans[span].tag_floor, latest_of(span_owners(seg, span), blocks, floor, floor));
+        store_relaxed(&seg->spans[span].tag_floor,
+                      (floor + greatest_lead(span_owners(seg, span), blocks, floor, 0)) & MH_SHM_TAG_MASK);
 }
 
 /*
@@ -263,16 +269,16 @@ void span_raise_floor(const Segment *seg, uint32_t span, uint32_t blocks)
  */
 static void raise_floor_by_read(const Segment *seg, uint32_t span)
 {
-        uint32_t floor = load_relaxed(&seg->spans[span].tag_floor) & MH_SHM_TAG_MASK, latest = floor;
+        uint32_t floor = load_relaxed(&seg->spans[span].tag_floor) & MH_SHM_TAG_MASK, lead = 0;
         uint64_t words[MH_SHM_PAGE / sizeof(uint64_t)];
 
         for (uint64_t at = offsetof(struct mh_shm_owners, word); at + sizeof(words) <= OWNERS_BYTES;
              at += sizeof(words)) {
                 if (segment_read(seg, MH_SHM_REGION_OWNERS, span * OWNERS_BYTES + at, words, sizeof(words)) < 0)
                         break;
-                latest = latest_of(words, sizeof(words) / sizeof(words[0]), floor, latest);
+                lead = greatest_lead(words, sizeof(words) / sizeof(words[0]), floor, lead);
         }
-        store_relaxed(&seg->spans[span].tag_floor, latest);
+        store_relaxed(&seg->spans[span].tag_floor, (floor + lead) & MH_SHM_TAG_MASK);
 }
 
 /* ------------------------------------------------------------------------------------------------ releasing */

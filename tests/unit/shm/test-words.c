@@ -170,3 +170,16 @@ Test(words, each_size_has_the_smallest_class_that_fits)
                         cr_assert_lt(class_size(k - 1), size, "%u bytes", size);
         }
 }
+
+Test(words, blocks_by_their_offset)
+{
+        for (unsigned k = 0; k < MH_SHM_CLASSES; k++)
+                for (uint32_t within = 0; within < MH_SHM_SPAN_SIZE; within++) {
+                        uint32_t index = class_index(k, within);
+
+                        if (within % class_size(k))
+                                cr_assert_eq(index, UINT32_MAX, "class %u, offset %u", k, within);
+                        else
+                                cr_assert_eq(index, within / class_size(k), "class %u, offset %u", k, within);
+                }
+}
