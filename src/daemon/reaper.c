@@ -23,6 +23,11 @@
 
 #define LATER_USEC UINT64_C(1000000)
 
+/* A large block is given back in many turns without leaving its place: so this comes late, and begins gently. */
+#define STALLED_TURNS     256U
+#define STALLED_USEC      UINT64_C(1000)
+#define STALLED_DOUBLINGS 10U
+
 static uint64_t now_usec(void)
 {
         struct timespec t;
@@ -73,6 +78,13 @@ static void finish_first(Reaper *r)
         server_reaped(r->server, a);
 }
 
+static void pause_for(Reaper *r, uint64_t usec)
+{
+        (void)sd_event_source_set_enabled(r->work, SD_EVENT_OFF);
+        (void)sd_event_source_set_time_relative(r->later, usec);
+        (void)sd_event_source_set_enabled(r->later, SD_EVENT_ONESHOT);
+}
+
 /* False: there is no memory to begin with it now. It goes to the end of the queue; when all are there, later is soon
  * enough. */
 static bool begin_first(Reaper *r)
@@ -90,9 +102,7 @@ static bool begin_first(Reaper *r)
         r->n_postponed++;
         if (r->n_postponed >= r->n) {
                 r->n_postponed = 0;
-                (void)sd_event_source_set_enabled(r->work, SD_EVENT_OFF);
-                (void)sd_event_source_set_time_relative(r->later, LATER_USEC);
-                (void)sd_event_source_set_enabled(r->later, SD_EVENT_ONESHOT);
+                pause_for(r, LATER_USEC);
         }
         return false;
 }
@@ -123,11 +133,36 @@ static unsigned work(Reaper *r, uint64_t deadline, unsigned n)
         return done;
 }
 
+/*
+ * In a segment that somebody scribbles over, a step may find each time that others keep something busy. That must not
+ * take the processor from everybody else: who stands at the same place for many turns is looked at less often, and
+ * less often still.
+ */
+static void watch_progress(Reaper *r, const Attachment *before, unsigned stage, uint64_t position)
+{
+        uint64_t pause;
+
+        if (r->first != before || !before || !before->reaping || before->reap.stage != stage ||
+            before->reap.position != position) {
+                r->n_stalled = 0;
+                return;
+        }
+        if (++r->n_stalled < STALLED_TURNS)
+                return;
+        pause = STALLED_USEC << MIN(r->n_stalled / STALLED_TURNS - 1, STALLED_DOUBLINGS);
+        append(r, take_first(r));
+        pause_for(r, pause);
+}
+
 static int on_work(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
         Reaper *r = userdata;
+        const Attachment *a = r->first;
+        unsigned stage = a ? a->reap.stage : 0;
+        uint64_t position = a ? a->reap.position : 0;
 
         (void)work(r, now_usec() + TURN_USEC, UINT32_MAX);
+        watch_progress(r, a, stage, position);
         server_check_segment(r->server);
         return 0;
 }
@@ -201,6 +236,7 @@ void reaper_forget(Reaper *r)
         r->last = NULL;
         r->n = 0;
         r->n_postponed = 0;
+        r->n_stalled = 0;
         if (r->later)
                 (void)sd_event_source_set_enabled(r->later, SD_EVENT_OFF);
         if (r->work)

@@ -23,7 +23,8 @@ typedef struct Reaper {
         uint32_t trim_cursor;
         Attachment *first, *last;
         unsigned n; /* in the queue */
-        unsigned n_postponed;
+        unsigned n_postponed; /* in a row, for want of memory */
+        unsigned n_stalled;   /* turns in which the first one did not get on */
 } Reaper;
 
 int reaper_init(Reaper *r, Server *server);

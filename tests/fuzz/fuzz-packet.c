@@ -19,23 +19,16 @@
  * When all clients have gone, nothing may be left in the segment.
  */
 
-#include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/parse.h"
 #include "daemon/packet.h"
-#include "daemon/server.h"
+#include "fuzz/fuzz-server.h"
 #include "shm/totals.h"
 #include "shm/verify.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum {
         SECOND = 1,
@@ -51,95 +44,8 @@ enum {
 #define VALUES       8U
 #define VERIFY_EVERY 64U
 
-typedef struct End {
-        int fd;
-        uint64_t seq;
-} End;
-
-static Server *server;
-static Options options;
-static Listener listener;
 static uint64_t values[VALUES];
 static unsigned n_values;
-
-/* Assertions that are there in every build. */
-static void demand(bool condition, const char *what)
-{
-        if (condition)
-                return;
-        (void)fprintf(stderr, "fuzz-packet: %s\n", what);
-        abort();
-}
-
-static void leave(void)
-{
-        if (server && server->n_attachments == 0)
-                server_drop_empty_segment(server);
-        server = server_free(server);
-        (void)listener_close_unlink(&listener);
-}
-
-static void begin(void)
-{
-        char directory[] = "/tmp/fuzz-packet-XXXXXX";
-        sigset_t set, before;
-
-        demand(mkdtemp(directory) != NULL, "no directory");
-        options = (Options){
-                .idle_timeout_usec = PARSE_INFINITY,
-                .hello_timeout_usec = PARSE_INFINITY,
-                .connections = 16,
-                .segment = { .n_slots = 512,
-                             .n_clients = 70,
-                             .scratch_bytes = 4 << 20,
-                             .limit_client_handles = 64,
-                             .limit_client_scratch = 2 << 20,
-                             .first_generation = 1 },
-        };
-        (void)log_open(LOG_TARGET_STDERR, LOG_CRIT);
-        (void)snprintf(options.socket, sizeof(options.socket), "%s/socket", directory);
-        demand(listener_bind(&listener, options.socket) >= 0, "cannot listen");
-        /* The names are needed no longer, so nothing stays if this process crashes but the segment. */
-        (void)listener_unlink(&listener);
-        /* An event loop wants its signals blocked; who fuzzes wants to interrupt it. */
-        (void)sigemptyset(&set);
-        (void)sigaddset(&set, SIGTERM);
-        (void)sigaddset(&set, SIGINT);
-        (void)sigaddset(&set, SIGHUP);
-        (void)sigprocmask(SIG_BLOCK, &set, &before);
-        demand(server_new(&server, &options, &listener) >= 0, "no server");
-        (void)sigprocmask(SIG_SETMASK, &before, NULL);
-        (void)rmdir(directory);
-        (void)snprintf(server->store.record_path, sizeof(server->store.record_path), "/dev/shm/fuzz-packet.%d.segment",
-                       (int)getpid());
-        (void)atexit(leave);
-}
-
-/* Until the server has nothing to do. */
-static void turn(void)
-{
-        unsigned n = 0;
-
-        while (sd_event_run(server->event, 0) > 0)
-                demand(++n < 100000, "there is no end of it");
-}
-
-static void hang_up(End *end)
-{
-        end->fd = fd_close(end->fd);
-        end->seq = 0;
-        turn();
-}
-
-static void connect_end(End *end)
-{
-        int fds[2];
-
-        demand(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0, "no sockets");
-        end->fd = fds[0];
-        end->seq = 0;
-        demand(connection_new(server, fds[1], getpid()) >= 0, "no connection");
-}
 
 static void read_replies(End *end)
 {
@@ -207,33 +113,6 @@ static void help(const End *end, uint8_t flags, uint8_t *packet, size_t size)
                 memcpy(packet + 16, &values[packet[16] % VALUES], 8);
 }
 
-static void send_packet(const End *end, const uint8_t *packet, size_t size, int with_fd)
-{
-        struct ucred cred = { .pid = getpid(), .uid = geteuid(), .gid = getegid() };
-        union {
-                struct cmsghdr align;
-                uint8_t buffer[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int))];
-        } control = {};
-        struct iovec iov = { .iov_base = (void *)(uintptr_t)packet, .iov_len = size };
-        struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buffer };
-        struct cmsghdr *c;
-
-        mh.msg_controllen = CMSG_SPACE(sizeof(cred)) + (with_fd >= 0 ? CMSG_SPACE(sizeof(int)) : 0);
-        c = CMSG_FIRSTHDR(&mh);
-        *c = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
-                               .cmsg_type = SCM_CREDENTIALS,
-                               .cmsg_len = CMSG_LEN(sizeof(cred)) };
-        memcpy(CMSG_DATA(c), &cred, sizeof(cred));
-        if (with_fd >= 0) {
-                c = CMSG_NXTHDR(&mh, c);
-                *c = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
-                                       .cmsg_type = SCM_RIGHTS,
-                                       .cmsg_len = CMSG_LEN(sizeof(int)) };
-                memcpy(CMSG_DATA(c), &with_fd, sizeof(int));
-        }
-        (void)sendmsg(end->fd, &mh, MSG_NOSIGNAL);
-}
-
 static void step(End *end, uint8_t flags, const uint8_t *data, size_t size)
 {
         uint8_t packet[UINT8_MAX + 1];
@@ -251,21 +130,12 @@ static void step(End *end, uint8_t flags, const uint8_t *data, size_t size)
         turn();
 }
 
-/* Everybody has hung up, but who maps the segment may come back. Not here. */
-static void bury_all(void)
-{
-        for (uint32_t id = 0; id < server->n_ids; id++)
-                if (server->attachments[id])
-                        attachment_die(server->attachments[id]);
-        turn();
-        demand(server->n_attachments == 0 && server->n_connections == 0, "somebody stayed");
-}
-
 static void check(void)
 {
         static unsigned runs;
         Totals totals;
 
+        demand(server->n_attachments == 0 && server->n_connections == 0, "somebody stayed");
         if (!store_is_open(&server->store))
                 return;
         totals_read(&server->store.segment, &totals);
@@ -280,8 +150,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         End ends[2];
 
+        static const SegmentConfig segment = {
+                .n_slots = 512,
+                .n_clients = 70,
+                .scratch_bytes = 4 << 20,
+                .limit_client_handles = 64,
+                .limit_client_scratch = 2 << 20,
+                .first_generation = 1,
+        };
+
         if (!server)
-                begin();
+                begin_server(&segment);
         for (unsigned i = 0; i < 2; i++)
                 connect_end(&ends[i]);
         memset(values, 0, sizeof(values));
@@ -298,7 +177,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         for (unsigned i = 0; i < 2; i++)
                 hang_up(&ends[i]);
-        bury_all();
+        kill_all();
         check();
         return 0;
 }
