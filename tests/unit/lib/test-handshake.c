@@ -202,6 +202,39 @@ Test(handshake, until_there_is_an_answer)
         cr_assert_eq(count_fds(), before);
 }
 
+static void *play_resume(void *arg)
+{
+        struct mh_wire_hello hello;
+
+        fake_accept();
+        fake_receive(&hello, MH_WIRE_RESUME, sizeof(hello), 0);
+        send_answer();
+        fake_expect_hang_up();
+        return NULL;
+}
+
+/* A descriptor that nobody asked for. */
+Test(handshake, resume)
+{
+        unsigned before = count_fds();
+
+        good_answer();
+        answer_type = MH_WIRE_RESUME;
+        answer.seq = 8;
+        answer_fds = 1;
+        client->id = FAKE_CLIENT;
+        client->seq = 7;
+        memcpy(client->segment_id, answer.segment, sizeof(client->segment_id));
+        for (unsigned i = 0; i < 3; i++) {
+                fake_start(play_resume);
+                cr_assert_eq(handshake_resume(client, LATER), 0);
+                cr_assert_eq(client->daemon_seq, 8);
+                guard_close(&client->socket);
+                fake_join();
+                cr_assert_eq(count_fds(), before);
+        }
+}
+
 static void *play_silence(void *arg)
 {
         struct mh_wire_hello hello;
