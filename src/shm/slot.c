@@ -483,6 +483,26 @@ out:
         return r;
 }
 
+/*
+ * Another thread of this client is at it: its turn. The daemon, who acts for a client that sends requests, is alone
+ * there and would wait for ever: such a word is damage, and is put right like what a death left.
+ */
+static int wait_turn(Actor *a, uint32_t slot, uint64_t word)
+{
+        int r;
+
+        if (!a->intent) {
+                ledger_wait(a, slot, word);
+                return 0;
+        }
+        r = slot_abandon(a, slot);
+        if (r < 0)
+                return r;
+        /* Whoever writes such words all the time gets no further, and the daemon goes on. */
+        word = ledger_load(a, slot);
+        return word & MH_SHM_LEDGER_IN_FLIGHT ? -EAGAIN : 0;
+}
+
 int slot_open(Actor *a, uint64_t handle, unsigned *ret_type)
 {
         uint64_t gen = handle_generation(handle);
@@ -506,7 +526,9 @@ int slot_open(Actor *a, uint64_t handle, unsigned *ret_type)
                         r = open_first(a, handle, &type);
                         break;
                 } else if (unlikely(word & MH_SHM_LEDGER_IN_FLIGHT)) {
-                        ledger_wait(a, slot, word);
+                        r = wait_turn(a, slot, word);
+                        if (r < 0)
+                                return r;
                 } else if ((word & MH_SHM_LEDGER_RESERVED) || ledger_generation(word) != gen) {
                         return -ESTALE;
                 } else if (ledger_count(word) == MH_SHM_LEDGER_COUNT_MASK) {
@@ -594,7 +616,9 @@ int slot_close(Actor *a, uint64_t handle, unsigned *ret_flags)
                 uint64_t word = ledger_load(a, slot);
 
                 if (unlikely(word & MH_SHM_LEDGER_IN_FLIGHT)) {
-                        ledger_wait(a, slot, word);
+                        r = wait_turn(a, slot, word);
+                        if (r < 0)
+                                return r;
                 } else if (unlikely(!word)) {
                         return slot_is_alive(a, handle, NULL) ? -EBADF : -ESTALE;
                 } else if ((word & MH_SHM_LEDGER_RESERVED) || ledger_generation(word) != gen) {
