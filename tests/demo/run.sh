@@ -89,7 +89,8 @@ cleanup() {
         exit $rc
 }
 
-no_daemon() { ! pgrep -u "$(id -u)" -f "^$build/src/mono_handle_d" >/dev/null; }
+# It takes its socket with it.
+no_daemon() { [ ! -e "$MONO_HANDLE_D_SOCKET" ]; }
 
 poll() {
         local i
