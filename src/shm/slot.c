@@ -294,53 +294,60 @@ static int reserve_in(Actor *a, uint32_t chunk, uint32_t *ret)
         return 0;
 }
 
-int slot_reserve(Actor *a, uint32_t *ret_slot)
+/* 1: *ret is reserved; 0: no chunk that is open has a free slot. */
+static int reserve_in_any(Actor *a, uint32_t *ret)
 {
-        Segment *seg = a->seg;
+        const Segment *seg = a->seg;
         bool short_of_memory = false;
-        uint32_t n, chunk;
-        int r;
+        uint32_t n = load_acquire(&seg->shared->chunk_hwm);
 
-        r = check_quota(a);
-        if (r < 0)
-                return r;
-
-        n = load_acquire(&seg->shared->chunk_hwm);
         if (n > seg->n_chunks)
                 n = seg->n_chunks;
         for (uint32_t i = 0; i < n; i++) {
-                chunk = (a->chunk + i) % n;
+                uint32_t chunk = (a->chunk + i) % n;
+                int r;
+
                 if (chunk_looks_full(seg, chunk))
                         continue;
-                r = reserve_in(a, chunk, ret_slot);
+                r = reserve_in(a, chunk, ret);
                 if (r == -ENOSPC) {
                         /* None for this client's words there; elsewhere it may have some. */
                         short_of_memory = true;
                         continue;
                 }
-                if (r < 0)
-                        return r;
-                if (r > 0) {
+                if (r > 0)
                         a->chunk = chunk;
-                        return 0;
-                }
+                if (r != 0)
+                        return r;
         }
-        if (short_of_memory)
-                return -ENOSPC;
+        return short_of_memory ? -ENOSPC : 0;
+}
+
+int slot_reserve(Actor *a, uint32_t *ret_slot)
+{
+        uint32_t chunk;
+        int r;
+
+        r = check_quota(a);
+        if (r < 0)
+                return r;
+        r = reserve_in_any(a, ret_slot);
 
         /* Others may take what we open before we do, but each time somebody gets on. */
-        for (;;) {
+        while (r == 0) {
                 r = chunk_open(a, &chunk);
+                if (r == -ENOSPC) {
+                        /* Somebody may have opened the last one since we looked. */
+                        r = reserve_in_any(a, ret_slot);
+                        return r > 0 ? 0 : r < 0 ? r : -ENOSPC;
+                }
                 if (r < 0)
                         return r;
                 r = reserve_in(a, chunk, ret_slot);
-                if (r < 0)
-                        return r;
-                if (r > 0) {
+                if (r > 0)
                         a->chunk = chunk;
-                        return 0;
-                }
         }
+        return r < 0 ? r : 0;
 }
 
 void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle)
