@@ -62,6 +62,24 @@ static void check_given(Verify *v, uint32_t span, uint32_t block, uint64_t offse
         }
 }
 
+/* Whoever died while he gave a span back has left it to his reaper, and only his hazard leads there. */
+static bool left_to_reaper(Verify *v, uint32_t span)
+{
+        struct mh_shm_hazard h;
+
+        if (v->flags & VERIFY_NO_DEAD)
+                return false;
+        for (uint32_t id = 0; id < v->view.client_hwm; id++) {
+                if (!verify_client_dead(v, id))
+                        continue;
+                view_read(&v->view, MH_SHM_REGION_HAZARDS, id * sizeof(h), &h, sizeof(h));
+                for (unsigned i = 0; i < MH_SHM_THREADS; i++)
+                        if (h.line[i].span != 0 && h.line[i].span <= (uint64_t)span + 1)
+                                return true; /* it, or a large block that it may have been a part of */
+        }
+        return false;
+}
+
 /* ---------------------------------------------------------------------------------------------- blocks */
 
 static bool owner_makes_sense(const Verify *v, uint64_t word, bool large)
@@ -157,7 +175,7 @@ static void check_small(Verify *v, uint32_t span, const struct mh_shm_span *s)
 
         if (!orphan)
                 check_span_owner(v, span, s->word, span_client(s->word), span);
-        else if (used == 0)
+        else if (used == 0 && !left_to_reaper(v, span))
                 FINDING(v, RULE_ORPHAN_EMPTY, span, s->word);
 }
 
@@ -256,7 +274,8 @@ static bool span_is_named(const Verify *v, uint32_t span)
 
 static void check_free_span(Verify *v, uint32_t span, uint64_t word)
 {
-        if (verify_at_rest(v) && view_hint(&v->view, MH_SHM_REGION_SPANMAP, span) && !span_is_named(v, span))
+        if (verify_at_rest(v) && view_hint(&v->view, MH_SHM_REGION_SPANMAP, span) && !span_is_named(v, span) &&
+            !left_to_reaper(v, span))
                 FINDING(v, RULE_SPAN_NOT_FINDABLE, span, word);
 }
 
