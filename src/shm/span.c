@@ -290,8 +290,8 @@ static void set_free(Actor *a, uint32_t span)
         uint64_t word = load_relaxed(&entry->word); /* CLAIMED by us: nobody else changes it */
         uint32_t inc = span_incarnation(word) + 1;
 
-        entry->run = 0;
-        entry->size = 0;
+        store_relaxed(&entry->run, 0); /* who looks at it compares the word before and after: see block_find() */
+        store_relaxed(&entry->size, 0);
         store_sc(&entry->word, span_make(inc & 0xfffff, MH_SHM_SPAN_FREE, 0, 0));
         map_clear(a->seg, span);
         span_forget(a, span);
