@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Kills and freezes processes at each instruction of each operation, see explore.c.
+ *
+ *   test-crash [--all] [--seed N] [--scenario NAME] [--point N] [--other NAME] [--list] [--time]
+ *
+ * Without --all it takes a sample, whose seed is printed: with the same one it does the same. */
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "crash/explore.h"
+#include "crash/fail.h"
+
+typedef struct Run {
+        Options options;
+        const char *scenario;
+        bool list, time;
+        unsigned number;
+        bool failed;
+        Counts sum;
+} Run;
+
+static double now(void)
+{
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static bool is_wanted(const Run *run, const Scenario *s, Config config, Mode mode)
+{
+        if (!scenario_has(s, mode))
+                return false;
+        /* With so many clients there is nothing to keep for each. */
+        if (config == CONFIG_GROUPS && (!(s->flags & SCENARIO_GROUPS) || mode == MODE_KEEP))
+                return false;
+        return !run->scenario || strcmp(run->scenario, s->name) == 0;
+}
+
+static unsigned count_tests(const Run *run)
+{
+        unsigned n = 0;
+
+        for (unsigned config = 0; config < CONFIG_COUNT; config++)
+                for (unsigned i = 0; i < n_scenarios; i++)
+                        for (unsigned mode = 0; mode < MODE_COUNT; mode++)
+                                n += is_wanted(run, &scenarios[i], (Config)config, (Mode)mode);
+        return n;
+}
+
+static void say_counts(const Counts *c)
+{
+        printf("%" PRIu64 " instructions, %" PRIu64 " accesses, %" PRIu64 " states; killed at %" PRIu64 " (%" PRIu64
+               " really), twice at %" PRIu64 "; frozen at %" PRIu64,
+               c->instructions, c->touches, c->states, c->kills, c->real, c->again, c->freezes);
+}
+
+static void run_one(Run *run, World *w, const Scenario *s, Mode mode)
+{
+        double before = now();
+        Counts c;
+        bool good = explore(w, s, mode, &run->options, &c);
+
+        printf("%sok %u - %s, %s%s", good ? "" : "not ", ++run->number, s->name, mode_name(mode),
+               w->config == CONFIG_GROUPS ? ", many clients" : "");
+        fputs(": ", stdout);
+        say_counts(&c);
+        if (run->time)
+                printf("; %.2f s", now() - before);
+        putchar('\n');
+        fflush(stdout);
+        run->failed = run->failed || !good;
+        run->sum.instructions += c.instructions;
+        run->sum.touches += c.touches;
+        run->sum.states += c.states;
+        run->sum.kills += c.kills;
+        run->sum.real += c.real;
+        run->sum.again += c.again;
+        run->sum.freezes += c.freezes;
+}
+
+static void run_config(Run *run, Config config)
+{
+        static World w;
+
+        world_init(&w, config);
+        for (unsigned i = 0; i < n_scenarios; i++)
+                for (unsigned mode = 0; mode < MODE_COUNT; mode++)
+                        if (is_wanted(run, &scenarios[i], config, (Mode)mode))
+                                run_one(run, &w, &scenarios[i], (Mode)mode);
+        world_done(&w);
+}
+
+static void usage(const char *name)
+{
+        fprintf(stderr, "usage: %s [--all] [--seed N] [--scenario NAME] [--point N] [--other NAME] [--list] [--time]\n",
+                name);
+        exit(2);
+}
+
+static void parse(Run *run, int argc, char **argv)
+{
+        static const struct option options[] = {
+                { "all", no_argument, NULL, 'a' },
+                { "seed", required_argument, NULL, 's' },
+                { "scenario", required_argument, NULL, 'n' },
+                { "point", required_argument, NULL, 'p' },
+                { "other", required_argument, NULL, 'o' },
+                { "list", no_argument, NULL, 'l' },
+                { "time", no_argument, NULL, 't' },
+                {},
+        };
+        int c;
+
+        run->options.point = -1;
+        if (getrandom(&run->options.seed, sizeof(run->options.seed), 0) < 0)
+                run->options.seed = 1;
+        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
+                switch (c) {
+                case 'a':
+                        run->options.all = true;
+                        break;
+                case 's':
+                        run->options.seed = strtoull(optarg, NULL, 0);
+                        break;
+                case 'n':
+                        run->scenario = optarg;
+                        break;
+                case 'p':
+                        run->options.point = strtoll(optarg, NULL, 0);
+                        break;
+                case 'o':
+                        run->options.other = optarg;
+                        break;
+                case 'l':
+                        run->list = true;
+                        break;
+                case 't':
+                        run->time = true;
+                        break;
+                default:
+                        usage(argv[0]);
+                }
+        if (optind < argc)
+                usage(argv[0]);
+}
+
+int main(int argc, char **argv)
+{
+        static Run run;
+        const char *missing;
+
+        parse(&run, argc, argv);
+        if (run.list) {
+                for (unsigned i = 0; i < n_scenarios; i++)
+                        puts(scenarios[i].name);
+                return 0;
+        }
+        missing = machine_missing();
+        if (missing) {
+                printf("1..0 # SKIP %s\n", missing);
+                return 0;
+        }
+
+        printf("1..%u\n", count_tests(&run));
+        if (!run.options.all)
+                printf("# a sample: --seed 0x%llx\n", (unsigned long long)run.options.seed);
+        fail_watch();
+        for (unsigned config = 0; config < CONFIG_COUNT; config++)
+                run_config(&run, (Config)config);
+        fputs("# in all: ", stdout);
+        say_counts(&run.sum);
+        putchar('\n');
+        return run.failed;
+}
