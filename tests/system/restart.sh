@@ -140,6 +140,22 @@ test_hang() {
         checked "$1"
 }
 
+status_is() { [ "$(property "$1" StatusText)" = "$2" ]; }
+
+# The manager starts the next one before anybody asks for it, and hands it the segment, of which not even a name is left.
+test_manager_keeps_it() {
+        local before
+        populate "$1"
+        before=$(property "$1" MainPID)
+        expect "$(property "$1" NFileDescriptorStore)" 1 'number of descriptors that the manager keeps'
+        rm "/dev/shm/mono-handle-d.$1."*
+        kill -KILL "$before"
+        poll 10 main_pid_is_not "$1" "$before"
+        poll 10 status_is "$1" '2 clients, 1 handle, 32 B scratch'
+        intact
+        ends_well
+}
+
 # logind removes a user's shared memory by name at the last logout; the manager still has the descriptor.
 test_name_is_lost() {
         populate "$1"
@@ -178,5 +194,5 @@ test_reload_and_reexec() {
 }
 
 run_for_each_user test_sigkill test_sigabrt test_sigterm test_restart test_stop test_stop_and_start_of_all \
-        test_many_kills test_hang test_name_is_lost test_client_dies_meanwhile test_reload_and_reexec
+        test_many_kills test_hang test_manager_keeps_it test_name_is_lost test_client_dies_meanwhile test_reload_and_reexec
 finish
