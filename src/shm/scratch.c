@@ -429,33 +429,60 @@ int scratch_alloc(Actor *a, uint64_t size, uint64_t *ret_scratch, uint64_t *ret_
         return 0;
 }
 
-void scratch_tidy(Actor *a)
+static void tidy_small(Actor *a, uint32_t span, uint64_t word)
 {
         Segment *seg = a->seg;
+        unsigned class = span_arg(word);
 
-        for (uint32_t w = 0; w < (seg->n_spans + 63) / 64; w++)
-                for (uint64_t bits = ledger_span_word(a, w); bits; bits &= bits - 1) {
-                        uint32_t span = w * 64 + (unsigned)__builtin_ctzll(bits), run;
-                        struct mh_shm_span *entry = span_entry(seg, span);
-                        uint64_t word = entry ? load_sc(&entry->word) : 0;
+        if (class < MH_SHM_CLASSES && block_none_used(seg, span, class)) {
+                /* One that the lost actor kept as a spare, which nobody would find when memory is short. */
+                store_sc(&seg->spans[span].word, span_with(word, MH_SHM_SPAN_CLAIMED, a->id, span));
+                span_release(a, span);
+                return;
+        }
+        /* What the lost actor had found there must be found again. */
+        store_sc(&seg->owners[span].hints, UINT64_MAX);
+}
 
-                        if (span_state(word) == MH_SHM_SPAN_LARGE) {
-                                /* Ascending: its other spans are joined before they would be taken for claims. */
-                                run = load_relaxed(&entry->run);
-                                if (span_client(word) == a->id && run <= seg->n_spans - span)
-                                        join_run(a, span, run);
-                                while (block_resume_free(a, span, UINT32_MAX) > 0)
-                                        ;
-                        } else if (span_state(word) == MH_SHM_SPAN_SMALL && span_client(word) == a->id) {
-                                /* What the lost actor had found there must be found again. */
-                                store_sc(&seg->owners[span].hints, UINT64_MAX);
-                        } else if (span_state(word) == MH_SHM_SPAN_CLAIMED && span_client(word) == a->id) {
-                                span_release(a, span);
-                        } else if (span_state(word) == MH_SHM_SPAN_FREE) {
-                                span_note_free(seg, span);
-                                ledger_clear_span(a, span);
-                        }
-                }
+static void tidy_span(Actor *a, uint32_t span)
+{
+        Segment *seg = a->seg;
+        struct mh_shm_span *entry = span_entry(seg, span);
+        uint64_t word = entry ? load_sc(&entry->word) : 0;
+        bool own = span_client(word) == a->id;
+        uint32_t run;
+
+        switch (span_state(word)) {
+        case MH_SHM_SPAN_LARGE:
+                /* Ascending: its other spans are joined before they would be taken for claims. */
+                run = load_relaxed(&entry->run);
+                if (own && run <= seg->n_spans - span)
+                        join_run(a, span, run);
+                while (block_resume_free(a, span, UINT32_MAX) > 0)
+                        ;
+                break;
+        case MH_SHM_SPAN_SMALL:
+                if (own)
+                        tidy_small(a, span, word);
+                break;
+        case MH_SHM_SPAN_CLAIMED:
+                if (own)
+                        span_release(a, span);
+                break;
+        case MH_SHM_SPAN_FREE:
+                span_note_free(seg, span);
+                ledger_clear_span(a, span);
+                break;
+        default:
+                break;
+        }
+}
+
+void scratch_tidy(Actor *a)
+{
+        for (uint32_t w = 0; w < (a->seg->n_spans + 63) / 64; w++)
+                for (uint64_t bits = ledger_span_word(a, w); bits; bits &= bits - 1)
+                        tidy_span(a, w * 64 + (unsigned)__builtin_ctzll(bits));
 }
 
 /* ------------------------------------------------------------------------------------------------ freeing */
