@@ -26,7 +26,8 @@
  *   holder bit (c, s) set             => ledger (c, s) != 0
  *   slot s is RESERVED/DYING/DEAD(c)  => ledger (c, s) != 0, or c is the daemon and some ledger word of s is not 0
  *   slot s is LIVE, not being created => some holder bit of s is set, or some ledger word of s is IN_FLIGHT
- *   span p is CLAIMED/SMALL/LARGE(c)  => ledger bit (c, p) set; a LARGE block given away or freed by d: that of d or none
+ *   span p is CLAIMED/SMALL/LARGE(c)  => ledger bit (c, p) set, or that of the head of p, or a hazard of c names one of the
+ *                                        two; a LARGE block given away: none needed, one that is FREEING(d): the same of d
  *   owner word names slot s, entry e  => entry e of slot s names that block, and s is LIVE, DYING or DEAD
  *   chunk is not OPEN                 => no slot of it is RESERVED, LIVE, DYING or DEAD for a client
  *
