@@ -462,6 +462,12 @@ static bool is_our_fd(const Segment *seg)
         return fstat(seg->fd, &st) == 0 && st.st_dev == seg->device && st.st_ino == seg->inode;
 }
 
+/*
+ * The kernel holds the lock of the whole object while it works on a range, and begins again when a signal comes. So it is
+ * told piece by piece: others get on in between, and a timer that fires often does not keep us here for ever.
+ */
+#define PIECE (UINT64_C(1) << 20)
+
 static int change_pages(const Segment *seg, int mode, enum mh_shm_region_id region, uint64_t offset, uint64_t size)
 {
         const struct mh_shm_region *in = &seg->regions[region];
@@ -472,9 +478,15 @@ static int change_pages(const Segment *seg, int mode, enum mh_shm_region_id regi
         if (!is_our_fd(seg))
                 r = -EBADFD;
         (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-        while (r == 0 && fallocate(seg->fd, mode, (off_t)(in->offset + offset), (off_t)size) < 0)
-                if (errno != EINTR)
+        while (r == 0 && size > 0) {
+                uint64_t piece = size < PIECE ? size : PIECE;
+
+                if (fallocate(seg->fd, mode, (off_t)(in->offset + offset), (off_t)piece) == 0) {
+                        offset += piece;
+                        size -= piece;
+                } else if (errno != EINTR)
                         r = errno == ENOMEM || errno == EDQUOT ? -ENOSPC : -errno;
+        }
         (void)pthread_setcancelstate(cancel, NULL);
         errno = saved;
         return r;
