@@ -194,13 +194,17 @@ void attachment_die(Attachment *a)
 {
         Connection *c = a->connection;
 
-        if (a->dead)
-                return;
-        a->dead = true;
-        stop_watching(a);
-        if (c && !a->detached) {
-                a->connection = NULL;
-                connection_close(c);
+        if (!a->dead) {
+                a->dead = true;
+                stop_watching(a);
+                if (c && !a->detached) {
+                        a->connection = NULL;
+                        connection_close(c);
+                }
         }
-        reaper_add(&a->server->reaper, a);
+        /* Nobody is reaped while a request of his is being run. When it is done, this is called once more. */
+        if (!a->busy && !a->in_reaper) {
+                a->in_reaper = true;
+                reaper_add(&a->server->reaper, a);
+        }
 }

@@ -29,6 +29,7 @@
 #include "daemon/peer.h"
 #include "shm/client.h"
 #include "shm/reap.h"
+#include "shm/request.h"
 
 typedef struct Attachment Attachment;
 typedef struct Connection Connection;
@@ -47,9 +48,17 @@ struct Attachment {
         bool told_lost;
         Actor actor; /* acts in its name */
 
+        /* a request of it that takes long, see worker.h */
+        bool busy;
+        Request job;
+        int job_result;
+        struct mh_shm_outcome job_outcome;
+        Attachment *job_next;
+
         bool dead;
-        bool detached; /* by its own wish */
-        bool reaping;  /* the next one is in use */
+        bool detached;  /* by its own wish */
+        bool in_reaper; /* in its queue */
+        bool reaping;   /* the next one is in use */
         Reap reap;
         Attachment *reap_next;
 };
@@ -71,7 +80,7 @@ void attachment_hangup(Attachment *a);
 /* It was adopted, and has no connection yet. */
 void attachment_wait(Attachment *a);
 
-/* It is dead: hands it to the reaper. */
+/* It is dead: hands it to the reaper, as soon as nobody acts for it. May be called again. */
 void attachment_die(Attachment *a);
 
 /* Looks at once whether it is still there, instead of later. */

@@ -19,6 +19,12 @@
 #define LINGER_USEC   (2 * UINT64_C(1000000)) /* how long the end may take */
 #define ACCURACY_USEC (50 * UINT64_C(1000))
 
+/* Who is busy is not listened to. */
+static uint32_t events_to_read(const Connection *c)
+{
+        return c->attachment && c->attachment->busy ? 0 : EPOLLIN;
+}
+
 static void set_events(Connection *c, uint32_t events)
 {
         (void)sd_event_source_set_io_events(c->io, events);
@@ -86,7 +92,7 @@ static int flush(Connection *c)
         c->reply_segment = false;
         if (c->state == CONNECTION_ENDING)
                 (void)shutdown(c->fd, SHUT_WR);
-        set_events(c, EPOLLIN);
+        set_events(c, events_to_read(c));
         return 0;
 }
 
@@ -121,7 +127,7 @@ static void handle(Connection *c, Packet *packet)
 
         switch (verdict) {
         case SESSION_WAIT:
-                c->state = CONNECTION_DETACHING;
+                c->state = c->attachment->busy ? CONNECTION_WORKING : CONNECTION_DETACHING;
                 set_events(c, 0);
                 break;
         case SESSION_END:
@@ -144,8 +150,8 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
                 (void)flush(c); /* which notices the end, too */
                 return 0;
         }
-        if (c->state == CONNECTION_DETACHING) {
-                connection_close(c);
+        if (c->state == CONNECTION_DETACHING || events_to_read(c) == 0) {
+                connection_close(c); /* nothing was waited for but the end */
                 return 0;
         }
         if (c->state == CONNECTION_ENDING) {
@@ -219,6 +225,20 @@ int connection_new(Server *server, int fd, pid_t pid)
                 return r;
         }
         return 0;
+}
+
+void connection_worked(Connection *c)
+{
+        if (c->state != CONNECTION_WORKING) {
+                /* It came meanwhile, by a Resume; its client will ask for the outcome. */
+                if (!c->reply_waits)
+                        set_events(c, EPOLLIN);
+                return;
+        }
+        c->state = CONNECTION_ATTACHED;
+        if (session_worked(c, &c->reply) == SESSION_END)
+                begin_ending(c);
+        (void)flush(c);
 }
 
 void connection_detached(Connection *c)

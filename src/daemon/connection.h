@@ -8,6 +8,7 @@
  *
  *   NEW        before its Hello; a time-out closes it
  *   ATTACHED   it speaks for a client
+ *   WORKING    a request of its client takes long, and no other is read until it is answered
  *   DETACHING  it said Detach and gets the reply when all is given back
  *   ENDING     its last reply is sent, or waits to be; what still comes is thrown away, until the other end closes or
  *              the time is over. If it were closed at once with unread packets in it, the other end would read
@@ -28,6 +29,7 @@ typedef struct Server Server;
 typedef enum ConnectionState {
         CONNECTION_NEW,
         CONNECTION_ATTACHED,
+        CONNECTION_WORKING,
         CONNECTION_DETACHING,
         CONNECTION_ENDING,
 } ConnectionState;
@@ -52,6 +54,9 @@ int connection_new(Server *server, int fd, pid_t pid);
 
 /* The end, seen from here. Its client, if it has one, learns it. */
 void connection_close(Connection *c);
+
+/* What takes long is done: the reply to it, if this connection asked for it; and the client is no longer busy. */
+void connection_worked(Connection *c);
 
 /* All that its client held is given back: the reply to Detach. */
 void connection_detached(Connection *c);

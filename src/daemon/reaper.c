@@ -227,13 +227,7 @@ int reaper_init(Reaper *r, Server *server)
 
 void reaper_forget(Reaper *r)
 {
-        while (r->first) {
-                Attachment *a = r->first;
-
-                r->first = a->reap_next;
-                (void)attachment_free(a);
-        }
-        r->last = NULL;
+        r->first = r->last = NULL;
         r->n = 0;
         r->n_postponed = 0;
         r->n_stalled = 0;

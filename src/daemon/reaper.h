@@ -40,5 +40,5 @@ bool reaper_hurry(Reaper *r, bool all, uint64_t usec);
 /* Handles have gone: look for memory to give back when there is time. */
 void reaper_trim(Reaper *r);
 
-/* The segment is no more: forgets the queue and frees what stands in it. */
+/* The segment is no more: forgets the queue. Whose attachments they are frees them. */
 void reaper_forget(Reaper *r);

@@ -39,6 +39,20 @@ void server_reaped(Server *s, Attachment *a)
         server_changed(s);
 }
 
+void server_worked(Server *s, Attachment *a)
+{
+        /* What came of it is in the segment; if that is gone, it is told to nobody. */
+        if (sigbus_hit()) {
+                server_check_segment(s);
+                return;
+        }
+        if (a->dead)
+                attachment_die(a);
+        else if (a->connection)
+                connection_worked(a->connection);
+        server_changed(s);
+}
+
 Attachment *server_find_id(const Server *s, uint32_t id)
 {
         Attachment *a = id < s->n_ids ? s->attachments[id] : NULL;
@@ -115,6 +129,7 @@ int server_open_tables(Server *s)
 
 static void close_tables(Server *s)
 {
+        worker_settle(&s->worker);
         /* Their connections speak for clients of that segment and can speak for nobody else. */
         for (Connection *c = s->connections, *next; c; c = next) {
                 next = c->next;
@@ -124,10 +139,9 @@ static void close_tables(Server *s)
                         connection_close(c);
                 }
         }
+        reaper_forget(&s->reaper);
         for (uint32_t id = 0; id < s->n_ids; id++)
-                if (s->attachments[id] && !s->attachments[id]->dead)
-                        (void)attachment_free(s->attachments[id]);
-        reaper_forget(&s->reaper); /* the dead ones */
+                (void)attachment_free(s->attachments[id]);
         free(s->attachments);
         s->attachments = NULL;
         s->n_ids = 0;

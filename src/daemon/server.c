@@ -282,10 +282,11 @@ static int on_hangup_signal(sd_event_source *source, const struct signalfd_sigin
  * come. */
 static void bury(Server *s)
 {
+        worker_settle(&s->worker);
         for (uint32_t id = 1; id < s->n_ids; id++) {
                 Attachment *a = s->attachments[id];
 
-                if (a && !a->dead && a->pidfd >= 0 && process_pidfd_dead(a->pidfd) == 1)
+                if (a && (a->dead || (a->pidfd >= 0 && process_pidfd_dead(a->pidfd) == 1)))
                         attachment_die(a);
         }
         (void)reaper_hurry(&s->reaper, true, STOP_USEC);
@@ -354,6 +355,9 @@ static int add_sources(Server *s)
         r = add_timer(s, &s->status_timer, on_status);
         if (r < 0)
                 return r;
+        r = worker_init(&s->worker, s);
+        if (r < 0)
+                return r;
         r = reaper_init(&s->reaper, s);
         return r < 0 ? r : listen_on(s);
 }
@@ -369,6 +373,9 @@ int server_new(Server **ret, const Options *options, Listener *listener)
         s->options = options;
         s->listener = listener;
         s->reaper.kick = -1;
+        s->worker.done_fd = -1;
+        (void)pthread_mutex_init(&s->worker.lock, NULL);
+        (void)pthread_cond_init(&s->worker.changed, NULL);
         s->stop_reason = "error";
         s->daemon_pid = (uint32_t)getpid();
         (void)process_start_time(getpid(), &s->daemon_start_time); /* 0, where /proc does not tell */
@@ -398,6 +405,7 @@ Server *server_free(Server *s)
         while (s->connections)
                 connection_close(s->connections);
         reaper_done(&s->reaper);
+        worker_done(&s->worker);
         log_attach_event(NULL);
         sd_event_unref(s->event);
         free(s);

@@ -4,7 +4,7 @@
 /*
  * The daemon as one object: an event loop, a listening socket, connections, attached clients, and the segment.
  *
- * Everything happens in one thread, in short turns. All sources of events that carry work have the same priority, so
+ * Everything but what takes long happens in one thread, in short turns. All sources of events that carry work have the same priority, so
  * sd-event lets them take turns: a connection has one packet handled in a turn, the reaper works for less than a
  * millisecond. Nobody waits for anybody: what a client does not take is kept, one reply long, and its connection is
  * not read until then.
@@ -12,6 +12,7 @@
  *   connection.h   a socket: packets in, replies out, time-outs
  *   session.h      what a packet means
  *   attachment.h   a client, from attach until its death is noticed
+ *   worker.h       requests that take long
  *   reaper.h       from death until everything it held is given back
  *   adopt.h        taking over a segment that another daemon left
  *   store.h        the segment as an object in the file system
@@ -31,6 +32,7 @@
 #include "daemon/reaper.h"
 #include "daemon/report.h"
 #include "daemon/store.h"
+#include "daemon/worker.h"
 
 struct Server {
         const Options *options;
@@ -38,6 +40,7 @@ struct Server {
         sd_event *event;
         Store store;
         Reaper reaper;
+        Worker worker;
         uint32_t daemon_pid;
         uint64_t daemon_start_time;
 
@@ -81,6 +84,9 @@ void server_add(Server *s, Attachment *a);
 
 /* All that it held is given back and its id is free: ends what is left of it. */
 void server_reaped(Server *s, Attachment *a);
+
+/* A request of it that took long is done. */
+void server_worked(Server *s, Attachment *a);
 
 /* NULL, if there is none that lives. */
 Attachment *server_find_id(const Server *s, uint32_t id);

@@ -240,20 +240,37 @@ static SessionVerdict detach(Connection *c)
         return SESSION_WAIT;
 }
 
-static SessionVerdict run(Connection *c, const WireMessage *m, WireReply *reply)
+static SessionVerdict answer(Connection *c, const Request *request, int result, const struct mh_shm_outcome *outcome,
+                             WireReply *reply)
+{
+        if (result < 0)
+                return refuse(c, &(WireMessage){ .type = (uint16_t)request->op, .seq = request->seq }, result, true,
+                              reply);
+        if (outcome->error != 0)
+                report_failed(c->attachment, request, outcome->error);
+        wire_reply_outcome(reply, request, outcome);
+        server_changed(c->server);
+        return SESSION_REPLY;
+}
+
+static SessionVerdict run(Connection *c, const Request *request, WireReply *reply)
 {
         struct mh_shm_outcome outcome = {};
         Attachment *a = c->attachment;
         int r;
 
-        r = request_run(&a->actor, &m->request, &outcome);
-        if (r < 0)
-                return refuse(c, m, r, true, reply);
-        if (outcome.error != 0)
-                report_failed(a, &m->request, outcome.error);
-        wire_reply_outcome(reply, &m->request, &outcome);
-        server_changed(c->server);
-        return SESSION_REPLY;
+        /* Without a thread it takes as long, and others wait. */
+        if (worker_is_for(a, request) && worker_submit(&c->server->worker, a, request) >= 0)
+                return SESSION_WAIT;
+        r = request_run(&a->actor, request, &outcome);
+        return answer(c, request, r, &outcome, reply);
+}
+
+SessionVerdict session_worked(Connection *c, WireReply *reply)
+{
+        const Attachment *a = c->attachment;
+
+        return answer(c, &a->job, a->job_result, &a->job_outcome, reply);
 }
 
 SessionVerdict session_packet(Connection *c, Packet *packet, WireReply *reply)
@@ -274,5 +291,5 @@ SessionVerdict session_packet(Connection *c, Packet *packet, WireReply *reply)
                 return refuse(c, &m, -EPROTO, true, reply);
         if (m.type == MH_WIRE_DETACH)
                 return detach(c);
-        return run(c, &m, reply);
+        return run(c, &m.request, reply);
 }

@@ -80,12 +80,20 @@ static void begin_server(const SegmentConfig *segment)
         (void)atexit(end_server);
 }
 
+static bool is_busy(void)
+{
+        for (uint32_t id = 0; id < server->n_ids; id++)
+                if (server->attachments[id] && server->attachments[id]->busy)
+                        return true;
+        return false;
+}
+
 /* Until the server has nothing to do. */
 static void turn(void)
 {
         unsigned n = 0;
 
-        while (sd_event_run(server->event, 0) > 0)
+        while (sd_event_run(server->event, is_busy() ? 1000 : 0) > 0 || is_busy())
                 demand(++n < TURNS_MAX, "there is no end of it");
 }
 
