@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+
+/* How the same operations go with more of everything: threads, processes, handles, clients. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "blocks.h"
+#include "crew.h"
+#include "handles.h"
+#include "measure.h"
+#include "pass.h"
+
+/* What takes longer to set up is left out: that is when each handle costs a request. */
+#define SET_UP_NSEC UINT64_C(20000000000)
+
+static const unsigned crews[] = { 1, 2, 4, 8 };
+
+#define N_CREWS (sizeof(crews) / sizeof(crews[0]))
+
+static void *allocate(size_t size)
+{
+        void *p = calloc(1, size);
+
+        if (!p)
+                die("out of memory");
+        return p;
+}
+
+/* ------------------------------------------------------------------------------------------------ threads, processes */
+
+typedef struct Plan {
+        const StageDaemon *daemon;
+        int table;
+        mh_client *client; /* of all threads; NULL: each process has its own */
+        mt_client *table_client;
+        mh_handle our_handle; /* that all of them open */
+        uint64_t their_handle;
+} Plan;
+
+static void prepare_handles(void *ctx, unsigned i, void **ret_ours, void **ret_peer)
+{
+        const Plan *plan = ctx;
+        OurHandles *ours = allocate(sizeof(*ours));
+        TheirHandles *theirs = allocate(sizeof(*theirs));
+
+        ours->client = plan->client ?: handles_attach(plan->daemon, 0);
+        theirs->client = plan->table_client;
+        if (!theirs->client)
+                CHECK(mt_attach(&theirs->client, plan->table, i + 1), "mt_attach");
+        for (unsigned k = 0; k < HANDLES_HELD; k++) {
+                ours->held[k] = plan->our_handle;
+                theirs->held[k] = plan->their_handle;
+        }
+        *ret_ours = ours;
+        *ret_peer = theirs;
+}
+
+static void prepare_blocks(void *ctx, unsigned i, void **ret_ours, void **ret_peer)
+{
+        const Plan *plan = ctx;
+        OurBlocks *ours = allocate(sizeof(*ours));
+        TheirBlocks *theirs = allocate(sizeof(*theirs));
+
+        *ours = (OurBlocks){ .client = plan->client ?: handles_attach(plan->daemon, 0), .size = 64 };
+        *theirs = (TheirBlocks){ .size = 64 };
+        our_blocks_take(ours);
+        their_blocks_take(theirs);
+        *ret_ours = ours;
+        *ret_peer = theirs;
+}
+
+static void crew_of(const CrewPlan *crew_plan, const char *series)
+{
+        const char *reason;
+        char key[64];
+        Crew *crew;
+
+        (void)snprintf(key, sizeof(key), "%s%u", series, crew_plan->n);
+        if (!pass_wants(key))
+                return;
+        if (crew_plan->ours == our_ring && !peer_mimalloc_load(&reason)) {
+                pass_skip(key, "%s", reason);
+                return;
+        }
+        crew = crew_new(crew_plan);
+        crew_measure(crew, key);
+        (void)crew_free(crew);
+}
+
+static void run_crews(void)
+{
+        Plan alone = {}, together;
+        StageDaemon daemon;
+
+        if (!pass_wants("grow_threads_") && !pass_wants("grow_processes_"))
+                return;
+        stage_daemon_start(&daemon, NULL);
+        alone.daemon = &daemon;
+        alone.table = mt_create(1 << 16, CREW_MAX + 1);
+        CHECK(alone.table, "mt_create");
+        together = alone;
+        together.client = handles_attach(&daemon, 0);
+        CHECK(mt_attach(&together.table_client, alone.table, 0), "mt_attach");
+
+        for (unsigned i = 0; i < N_CREWS; i++) {
+                CrewPlan plan = { prepare_handles, our_new_close, their_new_close, &together, false, crews[i] };
+
+                crew_of(&plan, "grow_threads_new_close_");
+                plan = (CrewPlan){ prepare_blocks, our_ring, their_ring, &together, false, crews[i] };
+                crew_of(&plan, "grow_threads_scratch_64_");
+                plan = (CrewPlan){ prepare_handles, our_new_close, their_new_close, &alone, true, crews[i] };
+                crew_of(&plan, "grow_processes_new_close_");
+                plan = (CrewPlan){ prepare_blocks, our_ring, their_ring, &alone, true, crews[i] };
+                crew_of(&plan, "grow_processes_scratch_64_");
+        }
+        (void)mh_detach(together.client);
+        (void)mt_detach(together.table_client);
+        (void)close(alone.table);
+        stage_daemon_stop(&daemon);
+}
+
+/* ------------------------------------------------------------------------------------------------ one handle */
+
+static void run_same_handle(void)
+{
+        OurHandles ours;
+        TheirHandles theirs;
+        StageDaemon daemon;
+        StageChild child;
+        Holder holder = { .daemon = &daemon };
+        Plan plan = { .daemon = &daemon };
+
+        if (!pass_wants("same_handle_"))
+                return;
+        stage_daemon_start(&daemon, NULL);
+        plan.table = holder.table = mt_create(1 << 10, CREW_MAX + 1);
+        CHECK(holder.table, "mt_create");
+        holder_start(&child, &holder, &ours, &theirs);
+        plan.our_handle = ours.held[0];
+        plan.their_handle = theirs.held[0];
+        for (unsigned n = 1; n <= 2; n++) {
+                CrewPlan crew = { prepare_handles, our_open_close, their_open_close, &plan, true, n };
+
+                crew_of(&crew, "same_handle_");
+        }
+        (void)close(plan.table);
+        stage_child_kill(&child);
+        stage_daemon_stop(&daemon);
+}
+
+/* ------------------------------------------------------------------------------------------------ handles */
+
+/* Makes handles up to `n`, and remembers HANDLES_HELD of them from all over the table. False: it would take too long. */
+static bool make_handles(OurHandles *ours, TheirHandles *theirs, unsigned *made, unsigned n)
+{
+        uint64_t begin = now_nsec();
+        unsigned before = *made;
+
+        while (*made < n) {
+                unsigned i = (*made)++, every = (n - before) / HANDLES_HELD + 1;
+                mh_handle h;
+                uint64_t t;
+                int r;
+
+                r = mh_new(ours->client, MH_TYPE_EVENT, &h);
+                CHECK(r, "mh_new");
+                CHECK(mt_new(theirs->client, MH_TYPE_EVENT, &t), "mt_new");
+                if ((i - before) % every == 0) {
+                        ours->held[(i - before) / every] = h;
+                        theirs->held[(i - before) / every] = t;
+                }
+                if (i - before == 500 && (now_nsec() - begin) / 500 * (n - before) > SET_UP_NSEC)
+                        return false;
+        }
+        return true;
+}
+
+static void run_live(void)
+{
+        static const unsigned numbers[] = { 1000, 10000, 100000, 1000000 };
+        OurHandles ours = {};
+        TheirHandles theirs = {};
+        StageDaemon daemon;
+        unsigned made = 0;
+        bool fast = true;
+        int table;
+
+        if (!pass_wants("grow_live_"))
+                return;
+        stage_daemon_start(&daemon, "--handles=2097152");
+        stage_pin(0, 0);
+        table = mt_create(1 << 21, 2);
+        CHECK(table, "mt_create");
+        ours.client = handles_attach(&daemon, 0);
+        CHECK(mt_attach(&theirs.client, table, 0), "mt_attach");
+
+        for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+                char new[64], open[64];
+
+                (void)snprintf(new, sizeof(new), "grow_live_new_close_%u", numbers[i]);
+                (void)snprintf(open, sizeof(open), "grow_live_held_open_close_%u", numbers[i]);
+                fast = fast && !(the_pass.quick && numbers[i] > 10000) &&
+                       make_handles(&ours, &theirs, &made, numbers[i]);
+                if (!fast) {
+                        pass_skip(new, "it would take too long to make so many handles");
+                        pass_skip(open, "it would take too long to make so many handles");
+                        continue;
+                }
+                measure(new, (Side){ our_new_close, &ours }, (Side){ their_new_close, &theirs });
+                measure(open, (Side){ our_open_close, &ours }, (Side){ their_open_close, &theirs });
+        }
+        (void)mh_detach(ours.client);
+        (void)mt_detach(theirs.client);
+        (void)close(table);
+        stage_daemon_stop(&daemon);
+        stage_unpin(0);
+}
+
+/* ------------------------------------------------------------------------------------------------ clients */
+
+typedef struct Crowd {
+        const StageDaemon *daemon;
+        int table;
+        unsigned n;
+} Crowd;
+
+/* One process is all of them: a client is an attachment. Each holds a handle; the first holds those that are opened. */
+static void crowd(int fd, void *ctx)
+{
+        const Crowd *c = ctx;
+        OurHandles ours = {};
+        TheirHandles theirs = {};
+
+        for (unsigned i = 0; i < c->n; i++) {
+                OurHandles one = { .client = handles_attach(c->daemon, 0) };
+                mh_handle h;
+
+                CHECK(mh_new(one.client, MH_TYPE_EVENT, &h), "mh_new");
+                if (i == 0) {
+                        our_handles_make(&one);
+                        ours = one;
+                }
+        }
+        CHECK(mt_attach(&theirs.client, c->table, 0), "mt_attach");
+        their_handles_make(&theirs);
+        stage_tell(fd, &ours, sizeof(ours));
+        stage_tell(fd, &theirs, sizeof(theirs));
+        for (;;)
+                (void)pause();
+}
+
+static void run_clients(void)
+{
+        static const unsigned numbers[] = { 1, 10, 100, 1000 };
+
+        for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+                /* A single client opens what it holds itself. */
+                Crowd c = { .n = numbers[i] > 1 ? numbers[i] - 1 : 0 };
+                char new[64], open[64];
+                OurHandles ours = {};
+                TheirHandles theirs = {};
+                StageDaemon daemon;
+                StageChild child;
+
+                (void)snprintf(new, sizeof(new), "grow_clients_new_close_%u", numbers[i]);
+                (void)snprintf(open, sizeof(open), "grow_clients_first_open_close_%u", numbers[i]);
+                if (!pass_wants(new) && !pass_wants(open))
+                        continue;
+                stage_daemon_start(&daemon, "--clients=2048");
+                c.daemon = &daemon;
+                c.table = mt_create(1 << 16, 2);
+                CHECK(c.table, "mt_create");
+                if (c.n > 0) {
+                        stage_child_start(&child, crowd, &c);
+                        stage_hear(child.fd, &ours, sizeof(ours));
+                        stage_hear(child.fd, &theirs, sizeof(theirs));
+                }
+                stage_pin(0, 0);
+                ours.client = handles_attach(&daemon, 0);
+                CHECK(mt_attach(&theirs.client, c.table, 1), "mt_attach");
+                measure(new, (Side){ our_new_close, &ours }, (Side){ their_new_close, &theirs });
+                if (c.n > 0)
+                        measure(open, (Side){ our_open_close, &ours }, (Side){ their_open_close, &theirs });
+                (void)mh_detach(ours.client);
+                (void)mt_detach(theirs.client);
+                (void)close(c.table);
+                if (c.n > 0)
+                        stage_child_kill(&child);
+                stage_daemon_stop(&daemon);
+                stage_unpin(0);
+        }
+}
+
+void run_grow(void)
+{
+        run_crews();
+        run_same_handle();
+        run_live();
+        run_clients();
+}
