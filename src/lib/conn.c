@@ -19,8 +19,9 @@ static int lost(int error)
         switch (error) {
         case EPIPE:
         case ENOTCONN:
-        case EBADF:    /* closed under us, */
-        case ENOTSOCK: /* and the number taken */
+        case ECONNREFUSED: /* of some kernels, at the very moment that it goes */
+        case EBADF:        /* closed under us, */
+        case ENOTSOCK:     /* and the number taken */
         case EDESTADDRREQ:
                 return -ECONNRESET;
         default:

@@ -83,9 +83,8 @@ int mh_payload(mh_client *c, mh_handle h, void **ret, size_t *ret_size)
         if (!c->mapped)
                 return -ENOMEM;
 
-        /* To tell a handle that we do not hold from one that is gone, the segment is read by its descriptor. */
+        /* All threads share one Actor. */
         (void)pthread_mutex_lock(&c->lookup_lock);
-        c->segment.fd = guard_holds(&c->segment_fd) ? c->segment_fd.fd : -1;
         r = slot_held(&c->actor, h, &slot);
         (void)pthread_mutex_unlock(&c->lookup_lock);
         if (r < 0)

@@ -37,7 +37,7 @@ int memory_where(mh_client *c, mh_scratch s, void **ret, size_t *ret_size)
         if (!c->mapped)
                 return -ENOMEM;
 
-        /* All threads share one Actor, and with it one hazard word. */
+        /* All threads share one Actor, and with it one hazard line. */
         (void)pthread_mutex_lock(&c->lookup_lock);
         r = scratch_lookup(&c->actor, s, &data, &size);
         (void)pthread_mutex_unlock(&c->lookup_lock);

@@ -12,12 +12,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/client.h"
 #include "lib/private.h"
 #include "monohandle.h"
+#include "shm/words.h"
 
 TestSuite(fds, PRIVATE_WORLD);
 
@@ -296,4 +299,31 @@ Test(fds, nothing_survives_an_execve)
         (void)kill(pid, SIGKILL);
         (void)private_wait(pid);
         c = mh_detach(c);
+}
+
+/* Where it says what it likes: here, that a handle lives which does not. */
+Test(fds, somebody_elses_file_is_not_taken_for_the_segment)
+{
+        mh_client *c = NULL, *other = NULL;
+        uint64_t state;
+        off_t where;
+        mh_handle h;
+        void *p;
+        int fd;
+
+        cr_assert_eq(mh_attach(&c, NULL, 0), 0);
+        cr_assert_eq(mh_attach(&other, NULL, 0), 0);
+        cr_assert_eq(mh_new(other, MH_TYPE_EVENT, &h), 0);
+        cr_assert_eq(mh_payload(c, h, &p, NULL), -EBADF);
+
+        where = (off_t)(c->segment.regions[MH_SHM_REGION_SLOTS].offset + handle_slot(h) * sizeof(struct mh_shm_slot));
+        state = state_make(handle_generation(h), MH_SHM_PHASE_LIVE, MH_TYPE_EVENT, 0);
+        fd = memfd_create("other", MFD_CLOEXEC);
+        cr_assert_eq(ftruncate(fd, (off_t)c->segment.total_size), 0);
+        cr_assert_eq(pwrite(fd, &state, sizeof(state), where), sizeof(state));
+        cr_assert_geq(dup2(fd, c->segment_fd.fd), 0);
+        cr_assert_eq(mh_close(other, h, NULL), 0);
+        cr_assert_eq(mh_payload(c, h, &p, NULL), -ESTALE);
+        c = mh_detach(c);
+        other = mh_detach(other);
 }

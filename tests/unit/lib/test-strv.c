@@ -2,9 +2,12 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/atomics.h"
+#include "lib/deadline.h"
 #include "lib/strv.h"
 
 /* On the heap and no byte too large, so that AddressSanitizer and valgrind see each step beyond. */
@@ -153,4 +156,45 @@ Test(strv, scribbles)
         cr_assert_gt(bad, 100);
         free(block);
         free(damaged);
+}
+
+static unsigned done;
+
+static void *toggle(void *arg)
+{
+        uint64_t *count = arg;
+
+        while (!load_relaxed(&done)) {
+                store_relaxed(count, 1);
+                store_relaxed(count, UINT64_C(1) << 61); /* times 8 is 0 */
+        }
+        return NULL;
+}
+
+/* Another process writes to the block between our looks at it. */
+Test(strv, changes_while_it_is_read)
+{
+        static const char *const strv[] = { "one", NULL };
+        unsigned good = 0, bad = 0;
+        pthread_t thread;
+        uint64_t deadline;
+        size_t size;
+        void *block = pack(strv, &size);
+
+        cr_assert_eq(pthread_create(&thread, NULL, toggle, block), 0);
+        deadline = deadline_in(30 * DEADLINE_SECOND);
+        while ((good < 20000 || bad < 20000) && deadline_now() < deadline) {
+                char **copy = NULL;
+
+                if (strv_unpack(block, size, &copy) < 0)
+                        bad++;
+                else
+                        good++;
+                free(copy);
+        }
+        store_relaxed(&done, 1);
+        cr_assert_eq(pthread_join(thread, NULL), 0);
+        cr_assert_geq(good, 1);
+        cr_assert_geq(bad, 1);
+        free(block);
 }
