@@ -96,12 +96,13 @@ static uint64_t count_owned(Actor *a)
 
 static int check_quota(Actor *a, uint64_t size)
 {
-        uint64_t limit = load_relaxed(&a->seg->shared->limit_client_scratch), owned;
+        uint64_t limit = load_relaxed(&a->seg->shared->limit_client_scratch);
+        uint64_t owned = load_relaxed(&a->account->owned_bytes);
 
         if (size > limit)
                 return -EDQUOT;
-        if ((int64_t)load_relaxed(&a->account->owned_bytes) <=
-            (int64_t)(limit - size)) /* of one thread: may be below zero */
+        /* Of one thread: may be below zero. */
+        if ((int64_t)owned < 0 || owned <= limit - size)
                 return 0;
         owned = count_owned(a);
         store_relaxed(&a->account->owned_bytes, owned);
@@ -623,13 +624,16 @@ int scratch_lookup(Actor *a, uint64_t scratch, void **ret_data, uint64_t *ret_si
 
 int scratch_owner(Actor *a, uint64_t scratch, uint64_t *ret_owner)
 {
+        uint64_t owner;
         Block b;
         int r;
 
-        r = find_alive(a, scratch, &b, ret_owner);
-        if (r == 0)
-                block_done(a);
-        return r;
+        r = find_alive(a, scratch, &b, &owner);
+        if (r < 0)
+                return r;
+        block_done(a);
+        *ret_owner = owner;
+        return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ giving */
