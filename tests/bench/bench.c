@@ -69,6 +69,28 @@ static void next_key(Bench *b, size_t key)
         }
 }
 
+/* ------------------------------------------------------------------------------------------------ silence */
+
+/* What hangs is a bug, of this program or of what it measures; it is to be known where. */
+static const char *silent_in = "the beginning";
+
+static void on_alarm(int sig)
+{
+        static const char text[] = "\nbench: nothing has happened for minutes in: ";
+
+        (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+        (void)!write(STDERR_FILENO, silent_in, strlen(silent_in));
+        (void)!write(STDERR_FILENO, "\n", 1);
+        _exit(EXIT_BROKEN);
+}
+
+static void expect_signs_of_life(const Bench *b)
+{
+        if (b->begun < n_keys)
+                silent_in = keys[b->begun].name;
+        (void)alarm(b->quick ? 100 : 300);
+}
+
 /* ------------------------------------------------------------------------------------------------ a pass */
 
 static void take_line(Bench *b, const char *line, bool *ret_done)
@@ -122,8 +144,12 @@ static void run_pass(Bench *b)
         f = fdopen(fds[0], "re");
         if (!f)
                 die("fdopen: %s", strerror(errno));
-        while (fgets(line, sizeof(line), f))
+        expect_signs_of_life(b);
+        while (fgets(line, sizeof(line), f)) {
                 take_line(b, line, &done);
+                expect_signs_of_life(b);
+        }
+        (void)alarm(0);
         (void)fclose(f);
         if (waitpid(pid, &status, 0) < 0 || status != 0 || !done) {
                 (void)rmdir(stage_directory);
@@ -207,6 +233,8 @@ static int run(Bench *b)
                 if (!json)
                         die("%s: %s", b->json, strerror(errno));
         }
+        if (signal(SIGALRM, on_alarm) == SIG_ERR)
+                die("signal: %s", strerror(errno));
         if (!mkdtemp(directory))
                 die("%s: %s", directory, strerror(errno));
         stage_directory = directory;
