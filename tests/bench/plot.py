@@ -10,7 +10,7 @@ import re
 import sys
 from xml.sax.saxutils import escape
 
-WIDTH = 860
+WIDTH = 960
 LEFT, RIGHT = 190, 40
 BAR, GAP = 15, 9
 FONT = 'font-family="sans-serif" font-size="12"'
@@ -109,14 +109,14 @@ def plain_power(value):
 def bars(picture, results):
     rows = [r for r in results if not is_growth(r['key']) and r['key'] not in PLAIN]
     y = 28
-    picture.text(16, y, 'Time against the peer (left of 1 is faster); the mark is the limit', bold=True)
+    picture.text(16, y, 'Time against the peer (left of 1 is faster); the mark is the limit. Ratio, our time, peer', bold=True)
     top = y + 16
     values = [v for r in rows for v in (r['ratio'], r['limit']) if v]
     ticks = decades(min(values + [0.5]), max(values + [2]))
 
     def x_of(value):
         span = math.log10(ticks[-1] / ticks[0])
-        return LEFT + math.log10(value / ticks[0]) / span * (WIDTH - LEFT - RIGHT - 190)
+        return LEFT + math.log10(value / ticks[0]) / span * (WIDTH - LEFT - RIGHT - 240)
 
     bottom = top + len(rows) * (BAR + GAP) + 4
     for tick in ticks:
@@ -130,7 +130,9 @@ def bars(picture, results):
         if r['limit'] is not None:
             picture.line(x_of(r['limit']), y - 3, x_of(r['limit']), y + BAR + 3, '#000000', 2)
         picture.text(LEFT - 8, y + BAR - 3, r['key'], 'end')
-        picture.text(WIDTH - RIGHT - 170, y + BAR - 3, f'{number(r["ratio"])}   {time(r["median_ns"])} / {r["peer"]}')
+        picture.text(WIDTH - RIGHT - 178, y + BAR - 3, number(r['ratio']), 'end', bold=True)
+        picture.text(WIDTH - RIGHT - 114, y + BAR - 3, time(r['median_ns']), 'end')
+        picture.text(WIDTH - RIGHT - 106, y + BAR - 3, r['peer'], colour='#777777')
         y += BAR + GAP
     picture.height = bottom + 30
 
