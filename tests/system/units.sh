@@ -54,7 +54,7 @@ test_socket() {
         fresh_service "$1"
         expect "$(stat -c '%a %u' "/run/user/$1/mono-handle-d")" "700 $1" 'mode and owner of the directory'
         expect "$(stat -c '%a %u %F' "/run/user/$1/mono-handle-d/socket")" "600 $1 socket" 'mode and owner of the socket'
-        ss --listening --family=unix | grep -q "u_seq.*/run/user/$1/mono-handle-d/socket"
+        expect "$(property "$1" Listen mono-handle-d.socket)" "/run/user/$1/mono-handle-d/socket (SequentialPacket)"
         is_state "$1" inactive
 }
 
