@@ -18,6 +18,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 #include "base/atomics.h"
 #include "base/likely.h"
@@ -246,16 +247,32 @@ static bool keep_spare(Actor *a, uint32_t span)
         return false;
 }
 
-/* When memory is short. Says whether there was any. */
-static bool release_spares(Actor *a)
+/* No more blocks are taken from where they are taken now; what is known to be free there is found again by its hint. */
+static void forget_class(Actor *a, unsigned class)
+{
+        ActorClass *k = &a->classes[class];
+
+        if (k->span && k->candidates)
+                block_note_free(a->seg, k->span - 1, k->group * 64);
+        *k = (ActorClass){ 0 };
+}
+
+bool scratch_trim(Actor *a)
 {
         bool any = false;
-        uint32_t span;
 
-        while (take_spare(a, &span)) {
-                span_release(a, span);
-                any = true;
-        }
+        for (unsigned i = 0; i < MH_SHM_CLASSES; i++)
+                forget_class(a, i);
+        memset(a->spare, 0, sizeof(a->spare));
+        for (uint32_t w = 0; w < (a->seg->n_spans + 63) / 64; w++)
+                for (uint64_t bits = ledger_span_word(a, w); bits; bits &= bits - 1) {
+                        uint32_t span = w * 64 + (unsigned)__builtin_ctzll(bits);
+
+                        if (reclaim_spare(a, span)) {
+                                span_release(a, span);
+                                any = true;
+                        }
+                }
         return any;
 }
 
@@ -299,8 +316,8 @@ static _cold_ int refill(Actor *a, unsigned class)
                 if (find_own_span(a, class, OWN_WORDS_LOOKED_AT, OWN_SPANS_LOOKED_AT) || adopt_span(a, class))
                         continue;
                 r = claim_span(a, class);
-                /* Before giving up, all of one's own. */
-                if (r < 0 && !find_own_span(a, class, UINT32_MAX, UINT32_MAX))
+                /* Before giving up, all of one's own: those of this class, and those of others that others have emptied. */
+                if (r < 0 && !find_own_span(a, class, UINT32_MAX, UINT32_MAX) && !scratch_trim(a))
                         return r;
         }
 }
@@ -394,7 +411,7 @@ static _cold_ int alloc_large(Actor *a, uint64_t size, uint64_t *ret_scratch, ui
                 return -ENOSPC;
         n = (uint32_t)spans;
         r = claim_large(a, n, &head);
-        if (r == -ENOSPC && release_spares(a))
+        if (r == -ENOSPC && scratch_trim(a))
                 r = claim_large(a, n, &head);
         if (r < 0)
                 return r;

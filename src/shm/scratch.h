@@ -26,6 +26,12 @@ int scratch_owner(Actor *a, uint64_t scratch, uint64_t *ret_owner);
 /* Bytes in this span, which this client's ledger names, that are this client's. */
 uint64_t scratch_owned_in(Actor *a, uint32_t span);
 
+/*
+ * Gives back spans of this client in which nothing is in use, also those kept for the next time, and those that others emptied: a
+ * client that takes blocks which others free does not come by there by itself. Says whether there were any.
+ */
+bool scratch_trim(Actor *a);
+
 /* For recovery: finishes or takes back claims that this client, whose actor is lost, was making. Repeatable. */
 void scratch_tidy(Actor *a);
 

@@ -502,11 +502,11 @@ Test(scratch, fragments)
         fixture_done(&f);
 }
 
-/* When memory is short, empty spans that a client keeps for the next time are given back. */
-Test(scratch, spare_spans_for_large_blocks)
+/* When memory is short, all empty spans of a client serve it, whatever they were for. */
+Test(scratch, empty_spans_for_large_blocks)
 {
         static uint64_t s[3 * 4096];
-        uint64_t large;
+        uint64_t large, t;
 
         open_two();
         for (unsigned i = 0; i < 3 * 4096; i++)
@@ -514,11 +514,59 @@ Test(scratch, spare_spans_for_large_blocks)
         for (unsigned i = 0; i < 3 * 4096; i++)
                 cr_assert_eq(scratch_free(&a, s[i]), 0);
         cr_assert_eq(span_state(span_word(0)), MH_SHM_SPAN_SMALL, "kept");
-        cr_assert_eq(scratch_alloc(&a, 254 * SPAN, &large, NULL), -ENOSPC, "the third is where blocks are taken from");
-        cr_assert_eq(span_state(span_word(0)), MH_SHM_SPAN_FREE);
-        cr_assert_eq(span_state(span_word(1)), MH_SHM_SPAN_FREE);
-        cr_assert_eq(span_state(span_word(2)), MH_SHM_SPAN_SMALL);
-        cr_assert_eq(scratch_alloc(&a, 253 * SPAN, &large, NULL), 0);
+        cr_assert_eq(scratch_alloc(&b, 254 * SPAN, &large, NULL), -ENOSPC, "a's, not b's");
+        t = take(&a, 16);
+        cr_assert_eq(scratch_alloc(&a, 256 * SPAN, &large, NULL), -ENOSPC, "one is in use");
+        cr_assert_eq(scratch_free(&a, t), 0);
+        cr_assert_eq(scratch_alloc(&a, 256 * SPAN, &large, NULL), 0);
+        cr_assert_eq(scratch_free(&a, large), 0);
+        fixture_done(&f);
+}
+
+Test(scratch, empty_spans_for_other_sizes)
+{
+        static uint64_t s[256 * 2];
+        unsigned n = 0;
+        uint64_t t;
+
+        open_two();
+        while (n < ELEMENTSOF(s) && scratch_alloc(&a, 32768, &s[n], NULL) == 0)
+                n++;
+        cr_assert_eq(n, ELEMENTSOF(s));
+        cr_assert_eq(scratch_alloc(&a, 100, &t, NULL), -ENOSPC);
+        for (unsigned i = 0; i < n; i++)
+                cr_assert_eq(scratch_free(&b, s[i]), 0);
+        cr_assert_eq(scratch_alloc(&a, 100, &t, NULL), 0, "others emptied them");
+        cr_assert_eq(scratch_free(&a, t), 0);
+        a.account->owned_bytes = 0;
+        fixture_done(&f);
+}
+
+Test(scratch, trimming)
+{
+        static uint64_t s[20 * 2];
+        uint64_t before, small, t;
+
+        open_two();
+        small = take(&a, 100);
+        t = take(&a, 100);
+        before = fixture_blocks(&f);
+        cr_assert_not(scratch_trim(&a));
+        for (unsigned i = 0; i < ELEMENTSOF(s); i++)
+                s[i] = take(&a, 32768);
+        for (unsigned i = 0; i < ELEMENTSOF(s); i++)
+                cr_assert_eq(scratch_free(&b, s[i]), 0);
+        cr_assert_geq(fixture_blocks(&f), before + 20 * 128, "a was not there to see it");
+        cr_assert_not(scratch_trim(&b));
+        cr_assert(scratch_trim(&a));
+        cr_assert_not(scratch_trim(&a));
+        cr_assert_eq(fixture_blocks(&f), before);
+        /* What was known to be free is found again. */
+        cr_assert_eq(scratch_free(&a, t), 0);
+        for (unsigned i = 1; i < class_blocks(class_of(100)); i++)
+                cr_assert_eq(span_of(take(&a, 100)), span_of(small));
+        cr_assert_neq(span_of(take(&a, 100)), span_of(small));
+        a.account->owned_bytes = 1 << 30;
         fixture_done(&f);
 }
 
