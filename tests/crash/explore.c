@@ -42,8 +42,8 @@
 #define SAMPLE_KILLS   8U
 #define SAMPLE_FREEZES 12U
 #define SAMPLE_REAL    12U   /* one of so many points of death */
-#define SAMPLE_AGAIN   48U   /* the same */
-#define SAMPLE_AGAIN_2 20U   /* and then at one of so many points of that */
+#define SAMPLE_AGAIN   8U    /* the same */
+#define SAMPLE_AGAIN_2 10U   /* and then at one of so many points of that */
 #define SAMPLE_FAR     5000U /* instructions; it takes long to get there again */
 
 /* Of an instruction in a loop, the first passes count, and then some more. */
@@ -400,25 +400,27 @@ static bool try_again(Explorer *x, Ending ending)
 {
         World *w = x->w;
         Job adopt_job = { .op = OP_ADOPT };
-        uint64_t outer = where.point, steps = 0, changes = 0;
+        uint64_t outer = where.point, steps = 0;
         bool good = true;
 
         where.what = is_dead_at(ending) ? "A dies, and then the daemon" : "the daemon dies, and then the next one";
         if (is_dead_at(ending))
                 kill_a(w);
         begin_call(x, &adopt_job);
+        machine_watch(&w->machine, w->shared->seg.base, w->shared->seg.total_size, true);
         memory_save(&w->memory, &x->last);
-        while (steps++ < STEPS_MAX && machine_step_over(&w->machine)) {
+        while (steps++ < STEPS_MAX && machine_run(&w->machine) != MACHINE_DONE) {
                 if (!memory_differs(&w->memory, &x->last))
                         continue;
                 memory_save(&w->memory, &x->last);
-                if (!chance(x, SAMPLE_AGAIN_2) && changes++ > 0)
+                if (!chance(x, SAMPLE_AGAIN_2))
                         continue;
                 fail_alive();
                 good = die_again(x, ending) && good;
         }
         where.point = outer;
         where.what = NULL;
+        machine_watch(&w->machine, NULL, 0, false);
         back_here(x);
         return good;
 }
@@ -552,7 +554,7 @@ static bool try_samples(Explorer *x)
 {
         bool good = true;
 
-        machine_watch(&x->w->machine, NULL, 0);
+        machine_watch(&x->w->machine, NULL, 0, false);
         for (unsigned i = 0; i < x->kills.n; i++) {
                 go_to(x, &x->kills.stop[i]);
                 good = try_kills(x) && good;
@@ -600,12 +602,12 @@ static bool at_point(Explorer *x, bool changed, bool touches)
                 return true;
         fail_alive();
         save_here(x);
-        machine_watch(&x->w->machine, NULL, 0);
+        machine_watch(&x->w->machine, NULL, 0, false);
         if (changed && !o->other)
                 good = try_kills(x);
         if (touches)
                 good = try_freezes(x, true) && good;
-        machine_watch(&x->w->machine, x->w->shared->seg.base, x->w->shared->seg.total_size);
+        machine_watch(&x->w->machine, x->w->shared->seg.base, x->w->shared->seg.total_size, false);
         x->w->machine.pending = touches;
         return good;
 }
@@ -634,7 +636,7 @@ static bool walk(Explorer *x)
 
         begin_call(x, &w->job);
         memory_save(&w->memory, &x->last);
-        machine_watch(&w->machine, w->shared->seg.base, w->shared->seg.total_size);
+        machine_watch(&w->machine, w->shared->seg.base, w->shared->seg.total_size, false);
         x->counts->states = 1;
         good = at_point(x, true, false);
         while (x->point < STEPS_MAX) {

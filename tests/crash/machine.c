@@ -188,7 +188,7 @@ static void set_guard(Machine *m, bool guard)
         call.rax = SYS_mprotect;
         call.rdi = (uint64_t)(uintptr_t)m->watched;
         call.rsi = m->watched_size;
-        call.rdx = guard ? PROT_NONE : PROT_READ | PROT_WRITE;
+        call.rdx = !guard ? PROT_READ | PROT_WRITE : m->writes ? PROT_READ : PROT_NONE;
         call.orig_rax = UINT64_MAX;
         set_regs(m, &call);
         if (resume(m, PTRACE_SINGLESTEP) != SIGTRAP || m->regs.rax != 0)
@@ -198,11 +198,12 @@ static void set_guard(Machine *m, bool guard)
         m->guarded = guard;
 }
 
-void machine_watch(Machine *m, void *memory, size_t size)
+void machine_watch(Machine *m, void *memory, size_t size, bool writes)
 {
         set_guard(m, false);
         m->watched = memory;
         m->watched_size = size;
+        m->writes = writes;
         m->pending = false;
 }
 
@@ -250,28 +251,57 @@ bool machine_step_over(Machine *m)
         return step != MACHINE_DONE;
 }
 
+/* It has executed the last instruction there is: back before it. */
+static void stay_at_end(Machine *m)
+{
+        struct user_regs_struct regs = m->regs;
+
+        if (regs.rip != (uint64_t)(uintptr_t)machine_end + 1)
+                fail_hard("the traced process stopped elsewhere");
+        regs.rip--;
+        set_regs(m, &regs);
+}
+
+/* It stands at the beginning of a system call: to its end. */
+static void pass_syscall(Machine *m)
+{
+        struct user_regs_struct before = m->regs;
+
+        before.rax = before.orig_rax;
+        if (resume(m, PTRACE_SYSCALL) != AT_SYSCALL)
+                fail_hard("the traced process did not return from a system call");
+        if (m->on_syscall)
+                m->on_syscall(m->userdata, &before, (long)m->regs.rax);
+}
+
+MachineStep machine_run(Machine *m)
+{
+        if (m->regs.rip == (uint64_t)(uintptr_t)machine_end)
+                return MACHINE_DONE;
+        set_guard(m, true);
+        switch (resume(m, PTRACE_SYSCALL)) {
+        case AT_SYSCALL:
+                pass_syscall(m);
+                return MACHINE_TOUCHED;
+        case SIGSEGV:
+                set_guard(m, false);
+                (void)resume(m, PTRACE_SINGLESTEP);
+                return MACHINE_TOUCHED;
+        default:
+                stay_at_end(m);
+                return MACHINE_DONE;
+        }
+}
+
 void machine_finish(Machine *m)
 {
-        struct user_regs_struct regs;
-        bool inside = false;
-
         set_guard(m, false);
         m->pending = false;
         if (m->regs.rip == (uint64_t)(uintptr_t)machine_end)
                 return;
-        while (resume(m, PTRACE_SYSCALL) == AT_SYSCALL) {
-                if (!inside) {
-                        regs = m->regs;
-                        regs.rax = regs.orig_rax;
-                } else if (m->on_syscall)
-                        m->on_syscall(m->userdata, &regs, (long)m->regs.rax);
-                inside = !inside;
-        }
-        if (m->regs.rip != (uint64_t)(uintptr_t)machine_end + 1)
-                fail_hard("the traced process stopped elsewhere");
-        regs = m->regs;
-        regs.rip--;
-        set_regs(m, &regs);
+        while (resume(m, PTRACE_SYSCALL) == AT_SYSCALL)
+                pass_syscall(m);
+        stay_at_end(m);
 }
 
 /* ---------------------------------------------------------------------------------------------- saving */

@@ -31,7 +31,8 @@ typedef struct Machine {
         void *userdata;
         void *watched; /* memory of which each access is to be told */
         size_t watched_size;
-        bool guarded; /* it cannot be accessed now */
+        bool writes;  /* only of those that write */
+        bool guarded; /* it cannot be accessed (written) now */
         bool pending; /* the next instruction will, and has been told */
 } Machine;
 
@@ -61,15 +62,18 @@ void machine_kill(Machine *m);
 /* Makes it stand before the first instruction of a call of fn(arg). */
 void machine_call(Machine *m, MachineFn fn, void *arg);
 
-/* From now on steps tell which instructions access this memory. Size 0: they do not, and each counts as one that
- * does. */
-void machine_watch(Machine *m, void *memory, size_t size);
+/* From now on steps tell which instructions access this memory, or only which write to it. Size 0: they do not, and each
+ * counts as one that does. */
+void machine_watch(Machine *m, void *memory, size_t size, bool writes);
 
 /* One instruction, see MachineStep. */
 MachineStep machine_step(Machine *m);
 
 /* The next instruction, whatever it is. False: there is none. */
 bool machine_step_over(Machine *m);
+
+/* Lets it run up to and with the next instruction that touches the watched memory: MACHINE_TOUCHED, or MACHINE_DONE. */
+MachineStep machine_run(Machine *m);
 
 /* Lets it run until the function has returned. */
 void machine_finish(Machine *m);
