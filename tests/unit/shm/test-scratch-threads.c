@@ -208,7 +208,7 @@ Test(scratch_threads, scarce, .timeout = 100)
         SegmentConfig config = fixture_config;
         Racer racers[4] = { 0 };
 
-        config.scratch_bytes = 48 * SPAN;
+        config.scratch_bytes = 80 * SPAN;
         fixture_open_as(&f, &config);
         for (unsigned i = 0; i < 4; i++) {
                 racers[i] = (Racer){ .race = &race, .seed = 200 + i };
