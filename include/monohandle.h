@@ -47,30 +47,31 @@ typedef uint64_t mh_scratch;
 
 /* Handle types. The names are those of the original; what a type means is up to those who share the handle. */
 enum {
-        MH_TYPE_FILE            = 1,
-        MH_TYPE_CONSOLE         = 2,
-        MH_TYPE_THREAD          = 3,
-        MH_TYPE_SEM             = 4,
-        MH_TYPE_MUTEX           = 5,
-        MH_TYPE_EVENT           = 6,
-        MH_TYPE_SOCKET          = 7,
-        MH_TYPE_FIND            = 8,
-        MH_TYPE_PROCESS         = 9,
-        MH_TYPE_PIPE            = 10,
-        MH_TYPE_APPLICATION     = 64,   /* 64 to 255 are the applications' own; 11 to 63 are not to be used */
-        MH_TYPE_MAX             = 255
+        MH_TYPE_FILE = 1,
+        MH_TYPE_CONSOLE = 2,
+        MH_TYPE_THREAD = 3,
+        MH_TYPE_SEM = 4,
+        MH_TYPE_MUTEX = 5,
+        MH_TYPE_EVENT = 6,
+        MH_TYPE_SOCKET = 7,
+        MH_TYPE_FIND = 8,
+        MH_TYPE_PROCESS = 9,
+        MH_TYPE_PIPE = 10,
+        MH_TYPE_APPLICATION = 64, /* 64 to 255 are the applications' own; 11 to 63 are not to be used */
+        MH_TYPE_MAX = 255
 };
 
 /* Flags of mh_attach(). */
-#define MH_ATTACH_NO_SPAWN      (UINT64_C(1) << 0) /* do not start a daemon when none listens */
-#define MH_ATTACH_NO_MAP        (UINT64_C(1) << 1) /* do not map the segment: no pointers, and at the end of the
+#define MH_ATTACH_NO_SPAWN (UINT64_C(1) << 0) /* do not start a daemon when none listens */
+#define MH_ATTACH_NO_MAP \
+        (UINT64_C(1) << 1) /* do not map the segment: no pointers, and at the end of the
                                                       connection this client counts as dead */
 
 /* Flags that mh_close() tells. */
-#define MH_CLOSED_HERE          1U      /* this client holds the handle no more: its private half may go */
-#define MH_CLOSED_EVERYWHERE    2U      /* nobody does: the handle is gone */
+#define MH_CLOSED_HERE       1U /* this client holds the handle no more: its private half may go */
+#define MH_CLOSED_EVERYWHERE 2U /* nobody does: the handle is gone */
 
-#define MH_PAYLOAD_SIZE         64U     /* bytes of payload of each handle */
+#define MH_PAYLOAD_SIZE 64U /* bytes of payload of each handle */
 
 /* ---------------------------------------------------------------------------------------------- attachment, since 0.1 */
 

@@ -22,7 +22,7 @@ typedef struct Reaper {
         sd_event_source *trim;
         uint32_t trim_cursor;
         Attachment *first, *last;
-        unsigned n; /* in the queue */
+        unsigned n;           /* in the queue */
         unsigned n_postponed; /* in a row, for want of memory */
         unsigned n_stalled;   /* turns in which the first one did not get on */
 } Reaper;
