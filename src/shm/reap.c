@@ -127,13 +127,15 @@ static int reap_slots(Reap *r, int *units)
                      r->position++) {
                         uint64_t word;
 
-                        if (r->position % UNITS_PER_WORDS == 0 && --*units <= 0)
+                        /* Before the work and not after, so that each step gets on, however few units it has. */
+                        if (*units <= 0)
                                 return 1;
+                        if (r->position % UNITS_PER_WORDS == 0)
+                                --*units;
                         word = load_sc(&r->dead.ledger[r->position]);
                         if (!word)
                                 continue;
-                        if (--*units <= 0)
-                                return 1;
+                        --*units;
                         if (reap_slot(r, (uint32_t)r->position, word) < 0)
                                 return 1;
                 }
@@ -237,8 +239,6 @@ static int reap_spans(Reap *r, int *units)
                      r->position++) {
                         uint64_t bits = load_sc(&r->dead.span_bits[r->position]);
 
-                        if (r->position % UNITS_PER_WORDS == 0)
-                                --*units;
                         for (; bits; bits &= bits - 1) {
                                 uint32_t span = (uint32_t)r->position * 64 + (unsigned)__builtin_ctzll(bits);
 
@@ -250,8 +250,10 @@ static int reap_spans(Reap *r, int *units)
                                         return 1;
                                 }
                         }
-                        if (*units <= 0)
+                        if (r->position % UNITS_PER_WORDS == 0 && --*units <= 0) {
+                                r->position++;
                                 return 1;
+                        }
                 }
         }
         return 0;
