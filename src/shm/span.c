@@ -283,18 +283,27 @@ static void raise_floor_by_read(const Segment *seg, uint32_t span)
 
 /* ------------------------------------------------------------------------------------------------ releasing */
 
-/* Data and owner words are back; the word last but for the hints, which the ledger bit still covers. */
+/*
+ * Data and owner words are back; the word last but for the hints. The hazard covers those: another thread that clears the ledger
+ * bit for a moment, because it gave the same span back before, would not find the span ours any more and leave the bit clear.
+ * Where the line names a large block's head, that block leads the reaper here.
+ */
 static void set_free(Actor *a, uint32_t span)
 {
         struct mh_shm_span *entry = &a->seg->spans[span];
-        uint64_t word = load_relaxed(&entry->word); /* CLAIMED by us: nobody else changes it */
+        uint64_t word = load_relaxed(&entry->word);       /* CLAIMED by us: nobody else changes it */
+        uint64_t hazard = load_relaxed(&a->hazard->span); /* only this actor writes it */
         uint32_t inc = span_incarnation(word) + 1;
 
+        if (!hazard)
+                hazard_set(a, span);
         store_relaxed(&entry->run, 0); /* who looks at it compares the word before and after: see block_find() */
         store_relaxed(&entry->size, 0);
         store_sc(&entry->word, span_make(inc & 0xfffff, MH_SHM_SPAN_FREE, 0, 0));
         map_clear(a->seg, span);
         span_forget(a, span);
+        if (!hazard)
+                hazard_clear(a);
 }
 
 void span_release(Actor *a, uint32_t span)
