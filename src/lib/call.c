@@ -7,17 +7,17 @@
  * from here whether it took effect. So it goes out again, with the same number, on the next connection, and the daemon,
  * or its successor, does it or tells again what came of it: it takes effect once.
  *
- * When nobody answers in time the call fails (-ENOTCONN), and its outcome stays open. Nothing is done about that until a
- * later call gets through. Then the daemon tells the number of the last request that took effect, and
+ * When nobody answers in time the call fails (-ENOTCONN), and its outcome stays open. Nothing is done about that until
+ * a later call gets through. Then the daemon tells the number of the last request that took effect, and
  *
- *   - if the later call asks for the very same, it gets the same number, and so the outcome of the failed one, or a first
- *     one;
+ *   - if the later call asks for the very same, it gets the same number, and so the outcome of the failed one, or a
+ *     first one;
  *   - else, if the failed one did not take effect, its number is used anew;
- *   - else it did: its outcome is fetched, and what it took (a handle, a reference, a block), for nobody, is given back.
- *     Such a giving back must be done, so it is sent until its outcome is known.
+ *   - else it did: its outcome is fetched, and what it took (a handle, a reference, a block), for nobody, is given
+ *     back. Such a giving back must be done, so it is sent until its outcome is known.
  *
- * So a New, Open or Scratch that failed has not happened, and a Close, ScratchFree or Give that failed may have; who tries
- * it again learns which.
+ * So a New, Open or Scratch that failed has not happened, and a Close, ScratchFree or Give that failed may have; who
+ * tries it again learns which.
  */
 
 #include "lib/call.h"

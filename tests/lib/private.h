@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A world of the test's own: a directory with a socket in it, whose daemon is started by the library, as for any program. When the
- * test ends, whatever daemon serves there is ended, and no segment is left.
+ * A world of the test's own: a directory with a socket in it, whose daemon is started by the library, as for any
+ * program. When the test ends, whatever daemon serves there is ended, and no segment is left.
  */
 
 #include <stdbool.h>

@@ -271,7 +271,8 @@ Test(fds, no_address_space)
         cr_skip_test("sanitizers need all address space there is");
 #endif
 #endif
-        /* The daemon must not be started by the one that is short of space: what it inherits is raised, but not above this. */
+        /* The daemon must not be started by the one that is short of space: what it inherits is raised, but not above
+         * this. */
         cr_assert_eq(mh_attach(&c, NULL, 0), 0);
         cr_assert_eq(private_wait(private_fork(attach_without_space, NULL)), 0);
         cr_assert(private_settled(1, 0));

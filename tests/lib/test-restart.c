@@ -66,8 +66,8 @@ static void board_count(void)
         (void)fetch_add_relaxed(&board->requests, 1);
 }
 
-/* One request, whichever `n` says, and its effect on what is believed. A request that took effect twice, or not at all, shows
- * in the flags of some later Close, or in the table at the end. */
+/* One request, whichever `n` says, and its effect on what is believed. A request that took effect twice, or not at all,
+ * shows in the flags of some later Close, or in the table at the end. */
 static int step(mh_client *c, Belief *b, long n)
 {
         unsigned flags;
@@ -148,8 +148,8 @@ static bool all_ready(void *n)
 }
 
 /*
- * Wire-only clients cannot be among those that resume after the daemon's death unless it knows that they live; they are here
- * because it does.
+ * Wire-only clients cannot be among those that resume after the daemon's death unless it knows that they live; they are
+ * here because it does.
  */
 Test(restart, every_request_takes_effect_once)
 {

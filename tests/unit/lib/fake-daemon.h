@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * A daemon that does as it is told: a thread that listens in a directory of its own and plays a script, a function of the
- * test. What it receives must be what the script expects, else the program ends at once, because nobody would answer
- * the client any more.
+ * A daemon that does as it is told: a thread that listens in a directory of its own and plays a script, a function of
+ * the test. What it receives must be what the script expects, else the program ends at once, because nobody would
+ * answer the client any more.
  */
 
 #include <criterion/criterion.h>

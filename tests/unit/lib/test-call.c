@@ -173,7 +173,9 @@ Test(call, without_a_client)
         cr_assert_eq(mh_scratch_get_strv(NULL, 1, &strv), -EINVAL);
 }
 
-/* ------------------------------------------------------------------------------------------------ broken connections */
+/*
+ * ------------------------------------------------------------------------------------------------ broken connections
+ */
 
 static void *play_lost_requests(void *arg)
 {

@@ -26,8 +26,8 @@
 #include "tools/under.h"
 #include "tools/valgrind.h"
 
-/* Its own status is read by nothing but itself: for the time of a fork the shell blocks signals. Bash, because other shells
- * begin by unblocking all signals. */
+/* Its own status is read by nothing but itself: for the time of a fork the shell blocks signals. Bash, because other
+ * shells begin by unblocking all signals. */
 static const char script[] = "#!/bin/bash\n"
                              "{\n"
                              "       echo pid=$$\n"
