@@ -19,13 +19,22 @@ static struct mh_shm_account_line *line_of(const Segment *seg, uint32_t id)
         return &((struct mh_shm_account *)segment_ledger(seg, id))->line[0];
 }
 
-static void add_account(const Segment *seg, uint32_t id, Sum *sum)
+static void add_account(const struct mh_shm_account *account, Sum *sum)
 {
-        struct mh_shm_account_line a = account_sum(segment_ledger(seg, id));
+        struct mh_shm_account_line a = account_sum(account);
 
         /* Unsigned and wrapping: a single account may well have destroyed more than it created. */
         sum->handles += a.created - a.destroyed;
         sum->bytes += a.alloc_bytes - a.free_bytes;
+}
+
+/* It has no memory any more if a former daemon died in the last step of reaping: read, not looked at. */
+static void add_account_of_dead(const Segment *seg, uint32_t id, Sum *sum)
+{
+        struct mh_shm_account account;
+
+        if (segment_read(seg, MH_SHM_REGION_LEDGERS, id * seg->ledger_stride, &account, sizeof(account)) == 0)
+                add_account(&account, sum);
 }
 
 /* Of all clients; those that are attached have an account with memory. */
@@ -35,11 +44,16 @@ static Sum add_accounts(const Segment *seg, uint32_t *ret_clients)
         Sum sum = { 0 };
 
         for (uint32_t id = 1; id < end; id++) {
-                unsigned state = client_state(seg, id);
-
-                if (state == MH_SHM_CLIENT_ATTACHED || state == MH_SHM_CLIENT_DEAD) {
-                        clients += state == MH_SHM_CLIENT_ATTACHED;
-                        add_account(seg, id, &sum);
+                switch (client_state(seg, id)) {
+                case MH_SHM_CLIENT_ATTACHED:
+                        clients++;
+                        add_account(segment_ledger(seg, id), &sum);
+                        break;
+                case MH_SHM_CLIENT_DEAD:
+                        add_account_of_dead(seg, id, &sum);
+                        break;
+                default:
+                        break;
                 }
         }
         if (ret_clients)
@@ -58,7 +72,7 @@ void totals_read(const Segment *seg, Totals *ret)
         uint32_t clients;
         Sum sum = add_accounts(seg, &clients);
 
-        add_account(seg, MH_SHM_CLIENT_DAEMON, &sum);
+        add_account(segment_ledger(seg, MH_SHM_CLIENT_DAEMON), &sum);
         *ret = (Totals){
                 .clients = clients,
                 .handles = bounded(sum.handles, seg->n_slots),
