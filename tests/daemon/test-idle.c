@@ -151,6 +151,28 @@ Test(idle, no_connect_is_lost_to_one_that_leaves)
         harness_pass();
 }
 
+/* Who knocked before the name went is let in, by this daemon and at the first try. */
+Test(idle, who_came_in_the_last_instant_is_served)
+{
+        Raw r;
+
+        for (unsigned round = 0; round < 2; round++) {
+                daemon_start(&the_daemon, (const char *const[]){ "--idle-timeout=1s", NULL });
+                (void)kill(the_daemon.pid, SIGSTOP);
+                sleep_msec(1200);
+                r = (Raw){ .fd = raw_try_connect(the_daemon.socket), .segment_fd = -1, .nonce = 1 };
+                cr_assert_geq(r.fd, 0);
+                /* By now its time is over, and somebody is at the door. */
+                (void)kill(the_daemon.pid, SIGCONT);
+                cr_assert_eq(raw_hello(&r), 0, "round %u", round);
+                cr_assert_eq(access(the_daemon.socket, F_OK), 0, "and others find it, too");
+                cr_assert_eq(raw_detach(&r), 0);
+                raw_done(&r);
+                cr_expect_eq(daemon_wait(&the_daemon), 0);
+        }
+        harness_pass();
+}
+
 /* ------------------------------------------------------------------------------------------------ starting */
 
 Test(idle, exactly_one_of_twenty)

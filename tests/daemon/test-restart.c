@@ -320,6 +320,83 @@ Test(restart, a_request_in_flight_takes_effect_exactly_once)
         harness_pass();
 }
 
+/* As if the daemon had died when all was done but the last word, which says so. */
+static void forget_outcome(const Raw *r)
+{
+        uint64_t seq = r->seq - 1;
+        Segment seg;
+
+        cr_assert_eq(segment_load(&seg, r->segment_fd), 0);
+        cr_assert_eq(pwrite(r->segment_fd, &seq, sizeof(seq),
+                            (off_t)(seg.regions[MH_SHM_REGION_CLIENTS].offset + r->id * sizeof(struct mh_shm_client) +
+                                    offsetof(struct mh_shm_client, outcome.seq))),
+                     (ssize_t)sizeof(seq));
+}
+
+static void interrupt(Raw *r)
+{
+        daemon_kill(&the_daemon);
+        forget_outcome(r);
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_resume(r, &the_daemon), 0);
+        cr_expect_eq(r->last, r->seq, "the next daemon found that it was done");
+}
+
+Test(restart, what_was_done_and_not_noted_is_found_to_be_done)
+{
+        struct mh_wire_new make = { .type = 5 };
+        struct mh_wire_open open_ = {};
+        struct mh_wire_close close_ = {};
+        struct mh_wire_scratch scratch = { .length = 100 };
+        struct mh_wire_scratch_free free_ = {};
+        struct mh_wire_handle made, again;
+        struct mh_wire_closed closed;
+        struct mh_wire_block block, same;
+        struct mh_wire_header bare;
+        VerifyStats stats;
+        Raw r;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+
+        cr_assert_eq(raw_call(&r, MH_WIRE_NEW, &make, sizeof(make), &made, sizeof(made)), 0);
+        interrupt(&r);
+        cr_assert_eq(raw_call_again(&r, MH_WIRE_NEW, &make, sizeof(make), &again, sizeof(again)), 0);
+        cr_expect_eq(again.handle, made.handle);
+        cr_expect_eq(again.type, 5);
+
+        cr_assert_eq(raw_call(&r, MH_WIRE_SCRATCH, &scratch, sizeof(scratch), &block, sizeof(block)), 0);
+        interrupt(&r);
+        cr_assert_eq(raw_call_again(&r, MH_WIRE_SCRATCH, &scratch, sizeof(scratch), &same, sizeof(same)), 0);
+        cr_expect_eq(same.idx, block.idx);
+        cr_expect_eq(same.size, block.size);
+
+        open_.handle = close_.handle = made.handle;
+        cr_assert_eq(raw_call(&r, MH_WIRE_OPEN, &open_, sizeof(open_), &again, sizeof(again)), 0);
+        interrupt(&r);
+        cr_assert_eq(raw_call_again(&r, MH_WIRE_OPEN, &open_, sizeof(open_), &again, sizeof(again)), 0);
+        daemon_verify(&the_daemon, &stats);
+        cr_expect_eq(stats.handles, 1);
+        cr_expect_eq(stats.blocks, 1);
+
+        for (unsigned i = 0; i < 2; i++) {
+                cr_assert_eq(raw_call(&r, MH_WIRE_CLOSE, &close_, sizeof(close_), &closed, sizeof(closed)), 0);
+                interrupt(&r);
+                cr_assert_eq(raw_call_again(&r, MH_WIRE_CLOSE, &close_, sizeof(close_), &closed, sizeof(closed)), 0);
+                cr_expect_eq(closed.destroy, i == 0 ? 0 : MH_WIRE_CLOSE_DESTROY | MH_WIRE_CLOSE_GONE);
+        }
+
+        free_.idx = block.idx;
+        cr_assert_eq(raw_call(&r, MH_WIRE_SCRATCH_FREE, &free_, sizeof(free_), &bare, sizeof(bare)), 0);
+        interrupt(&r);
+        cr_assert_eq(raw_call_again(&r, MH_WIRE_SCRATCH_FREE, &free_, sizeof(free_), &bare, sizeof(bare)), 0);
+        daemon_verify(&the_daemon, &stats);
+        cr_expect_eq(stats.handles, 0);
+        cr_expect_eq(stats.blocks, 0);
+        raw_done(&r);
+        harness_pass();
+}
+
 /* ------------------------------------------------------------------------------------------------ stopping */
 
 Test(restart, a_segment_in_use_is_left_by_a_daemon_that_stops)
