@@ -108,7 +108,7 @@ typedef struct Explorer {
                 unsigned n;
         } passes[LOOPS_MAX]; /* by each instruction, hashed */
 
-        Snapshot start, last, here, inner;
+        Snapshot start, last, here, inner, inner_last;
         MachineState *here_machine, *inner_machine;
         uint64_t point; /* where `here` is */
 } Explorer;
@@ -408,11 +408,11 @@ static bool try_again(Explorer *x, Ending ending)
                 kill_a(w);
         begin_call(x, &adopt_job);
         machine_watch(&w->machine, w->shared->seg.base, w->shared->seg.total_size, true);
-        memory_save(&w->memory, &x->last);
+        memory_save(&w->memory, &x->inner_last);
         while (steps++ < STEPS_MAX && machine_run(&w->machine) != MACHINE_DONE) {
-                if (!memory_differs(&w->memory, &x->last))
+                if (!memory_differs(&w->memory, &x->inner_last))
                         continue;
-                memory_save(&w->memory, &x->last);
+                memory_save(&w->memory, &x->inner_last);
                 if (!chance(x, SAMPLE_AGAIN_2))
                         continue;
                 fail_alive();
@@ -704,6 +704,7 @@ static void done(Explorer *x)
         snapshot_done(&x->last, &x->w->memory);
         snapshot_done(&x->here, &x->w->memory);
         snapshot_done(&x->inner, &x->w->memory);
+        snapshot_done(&x->inner_last, &x->w->memory);
         sample_done(&x->kills, &x->w->memory);
         sample_done(&x->freezes, &x->w->memory);
         free(x->here_machine);
@@ -745,6 +746,7 @@ bool explore(World *w, const Scenario *scenario, Mode mode, const Options *optio
         snapshot_init(&x.last, &w->memory);
         snapshot_init(&x.here, &w->memory);
         snapshot_init(&x.inner, &w->memory);
+        snapshot_init(&x.inner_last, &w->memory);
         sample_init(&x.kills, SAMPLE_KILLS, &w->memory);
         sample_init(&x.freezes, SAMPLE_FREEZES, &w->memory);
 

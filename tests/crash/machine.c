@@ -316,6 +316,17 @@ static size_t stack_used(const Machine *m, uint64_t rsp)
         return (size_t)used;
 }
 
+static void copy_thread(const Machine *m, uint8_t *thread, bool write)
+{
+        struct iovec here = { thread, MACHINE_THREAD };
+        struct iovec there = { (void *)(uintptr_t)(m->first.fs_base - MACHINE_THREAD_BELOW), MACHINE_THREAD };
+        ssize_t n = write ? process_vm_writev(m->pid, &here, 1, &there, 1, 0)
+                          : process_vm_readv(m->pid, &here, 1, &there, 1, 0);
+
+        if (n != (ssize_t)MACHINE_THREAD)
+                fail_hard("the memory of the traced process's thread: %s", n < 0 ? strerror(errno) : "too short");
+}
+
 void machine_save(const Machine *m, MachineState *ret)
 {
         struct iovec iov = { ret->xstate, sizeof(ret->xstate) };
@@ -324,8 +335,7 @@ void machine_save(const Machine *m, MachineState *ret)
                 fail_hard("PTRACE_GETREGSET: %s", strerror(errno));
         ret->regs = m->regs;
         ret->xsize = iov.iov_len;
-        errno = 0;
-        ret->errno_word = ptrace(PTRACE_PEEKDATA, m->pid, &errno, NULL);
+        copy_thread(m, ret->thread, false);
         ret->stack_used = stack_used(m, m->regs.rsp);
         memcpy(ret->stack, m->stack + MACHINE_STACK - ret->stack_used, ret->stack_used);
 }
@@ -338,8 +348,7 @@ void machine_restore(Machine *m, const MachineState *s)
         m->pending = false;
         if (ptrace(PTRACE_SETREGSET, m->pid, NT_X86_XSTATE, &iov) < 0)
                 fail_hard("PTRACE_SETREGSET: %s", strerror(errno));
-        if (ptrace(PTRACE_POKEDATA, m->pid, &errno, s->errno_word) < 0)
-                fail_hard("PTRACE_POKEDATA: %s", strerror(errno));
+        copy_thread(m, (uint8_t *)(uintptr_t)s->thread, true);
         memcpy(m->stack + MACHINE_STACK - s->stack_used, s->stack, s->stack_used);
         where.rip = s->regs.rip;
 }

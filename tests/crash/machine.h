@@ -4,8 +4,9 @@
 /* A process that executes a function one instruction at a time, and whose state can be saved and put back.
  *
  * It is a fork of the test, so it has the same code and mappings at the same addresses. Its stack lies in memory that
- * both share. So registers and stack are all that it has of its own, and saving them makes it possible to let it go
- * on from the same instruction as often as wanted, with another thing having happened in the segment each time.
+ * both share. So registers, stack and what libc keeps for a thread are all that it has of its own, and saving them
+ * makes it possible to let it go on from the same instruction as often as wanted, with another thing having happened
+ * in the segment each time.
  *
  * Instructions that do not touch the segment change nothing for others, and nothing that others do changes them. To
  * know which ones do, the process is made to have no access to it: those that need it fail, and then get it. */
@@ -18,6 +19,10 @@
 
 #define MACHINE_STACK  (64U * 1024)
 #define MACHINE_XSTATE 16384U
+
+/* What libc keeps for a thread, around where the FS register points: errno below, and its own above. */
+#define MACHINE_THREAD_BELOW 256U
+#define MACHINE_THREAD       2304U
 
 typedef void (*MachineFn)(void *userdata);
 typedef void (*MachineSyscallFn)(void *userdata, const struct user_regs_struct *before, long result);
@@ -47,7 +52,7 @@ typedef struct MachineState {
         struct user_regs_struct regs;
         size_t xsize;
         size_t stack_used;
-        long errno_word;
+        uint8_t thread[MACHINE_THREAD];
         uint8_t xstate[MACHINE_XSTATE];
         uint8_t stack[MACHINE_STACK];
 } MachineState;
