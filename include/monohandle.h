@@ -15,6 +15,7 @@
  *              -EBUSY     a scratch block that belongs to a handle cannot be freed
  *              -ENOSPC    the segment, or the shared-memory file system, is full
  *              -EDQUOT    a limit of this client is reached
+ *              -EAGAIN    nothing has happened, for now: call again
  *              -EOVERFLOW more than 2,097,151 references of one client to one handle
  *              -ECHILD    used in the child of a fork(): attach there for yourself
  *              -ENOTCONN  the daemon is gone and cannot be reached
@@ -62,10 +63,11 @@ enum {
 };
 
 /* Flags of mh_attach(). */
-#define MH_ATTACH_NO_SPAWN (UINT64_C(1) << 0) /* do not start a daemon when none listens */
-#define MH_ATTACH_NO_MAP \
-        (UINT64_C(1) << 1) /* do not map the segment: no pointers, and at the end of the
-                                                      connection this client counts as dead */
+
+/* Do not start a daemon when none listens. */
+#define MH_ATTACH_NO_SPAWN (UINT64_C(1) << 0)
+/* Do not map the segment: no pointers, and at the end of the connection this client counts as dead. */
+#define MH_ATTACH_NO_MAP (UINT64_C(1) << 1)
 
 /* Flags that mh_close() tells. */
 #define MH_CLOSED_HERE       1U /* this client holds the handle no more: its private half may go */
@@ -114,7 +116,8 @@ int mh_open(mh_client *c, mh_handle h, int *ret_type);
  * Gives back one reference. *ret_flags (may be NULL) is MH_CLOSED_HERE when it was this client's last,
  * with MH_CLOSED_EVERYWHERE when nobody holds the handle any more, else 0. Scratch blocks given to a handle
  * are freed when it goes.
- * Errors: -ESTALE, -EBADF alive but not held by this client, -EINVAL, -ECHILD, -ENOTCONN.
+ * Errors: -ESTALE, -EBADF alive but not held by this client, -EINVAL, -EAGAIN others keep opening and closing it so fast that
+ * it could not be settled (nothing has happened: call again), -ECHILD, -ENOTCONN.
  */
 int mh_close(mh_client *c, mh_handle h, unsigned *ret_flags);
 
