@@ -2,10 +2,11 @@
 
 /* Kills and freezes processes at each instruction of each operation, see explore.c.
  *
- *   test-crash [--all] [--seed N] [--scenario NAME] [--point N] [--other NAME] [--list] [--time]
+ *   test-crash [--all] [--seed N] [--scenario PATTERN] [--point N] [--other NAME] [--list] [--time]
  *
  * Without --all it takes a sample, whose seed is printed: with the same one it does the same. */
 
+#include <fnmatch.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -41,7 +42,7 @@ static bool is_wanted(const Run *run, const Scenario *s, Config config, Mode mod
         /* With so many clients there is nothing to keep for each. */
         if (config == CONFIG_GROUPS && (!(s->flags & SCENARIO_GROUPS) || mode == MODE_KEEP))
                 return false;
-        return !run->scenario || strcmp(run->scenario, s->name) == 0;
+        return !run->scenario || fnmatch(run->scenario, s->name, 0) == 0;
 }
 
 static unsigned count_tests(const Run *run)
@@ -98,9 +99,9 @@ static void run_config(Run *run, Config config)
         world_done(&w);
 }
 
-static void usage(const char *name)
+static _Noreturn void usage(const char *name)
 {
-        fprintf(stderr, "usage: %s [--all] [--seed N] [--scenario NAME] [--point N] [--other NAME] [--list] [--time]\n",
+        fprintf(stderr, "usage: %s [--all] [--seed N] [--scenario PATTERN] [--point N] [--other NAME] [--list] [--time]\n",
                 name);
         exit(2);
 }
