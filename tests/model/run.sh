@@ -44,7 +44,7 @@ search() {
         rm -f pan* _spin* ./*.trail out
         { spin -a "$@" "$dir/$model.pml" &&
                 gcc "$optimization" -w -DSAFETY -DCOLLAPSE -DVECTORSZ=2048 -o pan pan.c; } >out 2>&1 || return 1
-        ./pan -m1000000 -w"$hash" >out 2>&1
+        ./pan -m100000 -w"$hash" >out 2>&1
         ! grep -q 'max search depth too small\|out of memory\|Search not completed.*memory' out
 }
 
