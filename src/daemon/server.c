@@ -27,6 +27,7 @@
 #define REST_USEC (500 * UINT64_C(1000))
 
 #define STATUS_USEC   UINT64_C(1000000)
+#define FIRST_USEC    UINT64_C(1000000)       /* for the first one to come, however short the idle time is */
 #define STOP_USEC     (2 * UINT64_C(1000000)) /* for reaping the dead before leaving */
 #define ACCURACY_USEC (10 * UINT64_C(1000))
 
@@ -74,6 +75,7 @@ static void welcome_or_not(Server *s, int fd)
                 (void)fd_close(fd);
                 return;
         }
+        s->seen_anybody = true;
         r = connection_new(s, fd, pid);
         if (r < 0)
                 report_accept(r);
@@ -183,13 +185,18 @@ static bool is_idle(const Server *s)
 
 static void consider_idle(Server *s)
 {
+        uint64_t timeout = s->options->idle_timeout_usec;
+
         if (!is_idle(s)) {
                 (void)sd_event_source_set_enabled(s->idle_timer, SD_EVENT_OFF);
                 return;
         }
-        if (s->options->idle_timeout_usec == PARSE_INFINITY || sd_event_source_get_enabled(s->idle_timer, NULL) > 0)
+        if (timeout == PARSE_INFINITY || sd_event_source_get_enabled(s->idle_timer, NULL) > 0)
                 return;
-        (void)sd_event_source_set_time_relative(s->idle_timer, s->options->idle_timeout_usec);
+        /* Who started us is on his way. */
+        if (!s->seen_anybody)
+                timeout = MAX(timeout, FIRST_USEC);
+        (void)sd_event_source_set_time_relative(s->idle_timer, timeout);
         (void)sd_event_source_set_enabled(s->idle_timer, SD_EVENT_ONESHOT);
 }
 

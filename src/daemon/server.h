@@ -57,6 +57,7 @@ struct Server {
         sd_event_source *rest_timer;   /* the listener rests until then */
         sd_event_source *idle_timer;   /* armed while there is nobody */
         sd_event_source *status_timer; /* armed while something has changed since the last status */
+        bool seen_anybody;             /* whether ever a connection came */
         bool status_armed;
         uint64_t last_handles; /* in the last status */
         char last_status[128];

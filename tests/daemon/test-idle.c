@@ -151,6 +151,22 @@ Test(idle, no_connect_is_lost_to_one_that_leaves)
         harness_pass();
 }
 
+/* Whoever started it comes a little later. */
+Test(idle, the_first_client_is_waited_for)
+{
+        Raw r;
+
+        daemon_start(&the_daemon, (const char *const[]){ "--idle-timeout=0", NULL });
+        sleep_msec(200);
+        r = (Raw){ .fd = raw_try_connect(the_daemon.socket), .segment_fd = -1, .nonce = 1 };
+        cr_assert_geq(r.fd, 0);
+        cr_assert_eq(raw_hello(&r), 0);
+        cr_assert_eq(raw_detach(&r), 0);
+        raw_done(&r);
+        cr_expect_eq(daemon_wait(&the_daemon), 0);
+        harness_pass();
+}
+
 /* Who knocked before the name went is let in, by this daemon and at the first try. */
 Test(idle, who_came_in_the_last_instant_is_served)
 {
