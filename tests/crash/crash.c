@@ -101,7 +101,8 @@ static void run_config(Run *run, Config config)
 
 static _Noreturn void usage(const char *name)
 {
-        fprintf(stderr, "usage: %s [--all] [--seed N] [--scenario PATTERN] [--point N] [--other NAME] [--list] [--time]\n",
+        fprintf(stderr,
+                "usage: %s [--all] [--seed N] [--scenario PATTERN] [--point N] [--other NAME] [--list] [--time]\n",
                 name);
         exit(2);
 }
