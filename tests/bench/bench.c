@@ -199,7 +199,7 @@ static int be_pass(int fd, const Bench *b)
         if (!stage_directory)
                 die("no directory");
         /* As far as it is allowed: others who use the machine disturb less. */
-        (void)setpriority(PRIO_PROCESS, 0, -10);
+        (void)setpriority(PRIO_PROCESS, 0, -15);
         stage_init();
         pass_run();
         return EXIT_SUCCESS;

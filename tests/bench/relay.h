@@ -42,10 +42,10 @@ uint64_t relay_wait(Relay *r);
 void relay_end(Relay *r);
 bool relay_is_over(Relay *r);
 
-/* The other one may not have a core of its own. */
+/* The other one may not have a core of its own; but where others use the machine, who yields does not come back soon. */
 static inline void relay_pause(unsigned *spins)
 {
-        if (++*spins % 256 == 0)
+        if (++*spins % 16384 == 0)
                 (void)sched_yield();
         else
                 cpu_relax();
