@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -113,6 +114,17 @@ static void take_line(Bench *b, const char *line, bool *ret_done)
         }
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+        return remove(path);
+}
+
+/* A pass that failed leaves things in it. */
+static void remove_directory(void)
+{
+        (void)nftw(stage_directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
 static void run_pass(Bench *b)
 {
         pid_t pid, parent = getpid();
@@ -152,7 +164,7 @@ static void run_pass(Bench *b)
         (void)alarm(0);
         (void)fclose(f);
         if (waitpid(pid, &status, 0) < 0 || status != 0 || !done) {
-                (void)rmdir(stage_directory);
+                remove_directory();
                 die("a pass ended with status %#x", (unsigned)status);
         }
         next_key(b, n_keys);
@@ -249,7 +261,7 @@ static int run(Bench *b)
         }
         if (b->tty)
                 (void)fputs("\r\x1b[K", stderr);
-        (void)rmdir(directory);
+        remove_directory();
 
         exceeded = results_print(b->results, json == stdout ? stderr : stdout);
         if (json && results_write_json(b->results, json) < 0)
