@@ -104,7 +104,7 @@ Test(hazard, without_membarrier_nothing_is_given_back)
 typedef struct Race {
         Actor looker, giver;
         uint32_t usable;
-        uint32_t round, looked, given;
+        uint32_t round, given, over; /* the last round of which each was said */
         uint32_t both; /* rounds in which neither saw the other */
 } Race;
 
@@ -122,12 +122,12 @@ static void *look(void *userdata)
                         break;
                 hazard_set(&race->looker, 3);
                 used = load_sc(&race->usable);
-                store_release(&race->looked, i << 1 | used);
                 while (load_acquire(&race->given) >> 1 != i)
                         (void)sched_yield();
                 if (used && load_acquire(&race->given) & 1)
                         race->both++;
                 hazard_clear(&race->looker);
+                store_release(&race->over, i);
         }
         return NULL;
 }
@@ -151,7 +151,7 @@ static void race(Race *race)
                         fence_sc();
                 clear = !hazard_seen(&race->giver, 3);
                 store_release(&race->given, i << 1 | clear);
-                while (load_acquire(&race->looked) >> 1 != i)
+                while (load_acquire(&race->over) != i)
                         (void)sched_yield();
         }
         store_release(&race->round, RACE_OVER);
