@@ -116,12 +116,17 @@ static void run(Race *race, Racer *racers, unsigned n, void *(*fn)(void *))
         cr_assert_eq(race->errors, 0);
 }
 
+/* Not each of them: what a client has that does not run at this moment, others cannot have. */
 static void expect_busy(const Racer *racers, unsigned n)
 {
+        uint64_t allocated = 0, freed = 0;
+
         for (unsigned i = 0; i < n; i++) {
-                cr_assert_gt(racers[i].allocated, racers[i].race->rounds / 20);
-                cr_assert_gt(racers[i].freed, racers[i].race->rounds / 20);
+                allocated += racers[i].allocated;
+                freed += racers[i].freed;
         }
+        cr_assert_gt(allocated, racers[0].race->rounds / 4);
+        cr_assert_gt(freed, racers[0].race->rounds / 4);
 }
 
 static void empty_cells(Race *race, Racer *r)
