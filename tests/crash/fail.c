@@ -7,13 +7,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#define SHOWN_MAX    12U
-#define STANDSTILL_S 60U
+#define SHOWN_MAX 12U
+
+/* Seconds of processor time; what is done between two calls of fail_alive() takes some milliseconds. */
+#define LOOP_S 30.0
+#define LOOK_S 10U
 
 Where where;
 static unsigned count;
+static clockid_t process_clock = CLOCK_PROCESS_CPUTIME_ID; /* of the other one */
+static double used;                                        /* by both, when fail_alive() was last called */
 
 extern const char __executable_start[];
 
@@ -70,23 +76,49 @@ void fail_hard(const char *format, ...)
         _exit(1);
 }
 
+static double seconds(clockid_t clock)
+{
+        struct timespec t;
+
+        return clock_gettime(clock, &t) < 0 ? 0 : (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static double seconds_used(void)
+{
+        return seconds(CLOCK_PROCESS_CPUTIME_ID) + seconds(process_clock);
+}
+
 static void on_signal(int sig)
 {
-        fail_hard("%s", sig == SIGALRM ? "standstill" : strsignal(sig));
+        if (sig == SIGALRM && seconds_used() - used < LOOP_S) {
+                (void)alarm(LOOK_S);
+                return;
+        }
+        fail_hard("%s", sig == SIGALRM ? "an endless loop" : strsignal(sig));
 }
 
 void fail_watch(void)
 {
         static const int signals[] = { SIGALRM, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT };
-        struct sigaction action = { .sa_handler = on_signal };
 
-        action.sa_flags = (int)SA_RESETHAND;
-        for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+                struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+
+                if (signals[i] != SIGALRM)
+                        action.sa_flags = (int)SA_RESETHAND;
                 (void)sigaction(signals[i], &action, NULL);
+        }
         fail_alive();
 }
 
 void fail_alive(void)
 {
-        (void)alarm(STANDSTILL_S);
+        used = seconds_used();
+        (void)alarm(LOOK_S);
+}
+
+void fail_process(pid_t pid)
+{
+        if (clock_getcpuclockid(pid, &process_clock) != 0)
+                process_clock = CLOCK_PROCESS_CPUTIME_ID;
 }

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 typedef struct Where {
         const char *scenario;
@@ -25,6 +26,8 @@ void fail_reset(void);
 /* The test itself cannot go on. */
 void fail_hard(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
-/* From now on, a crash or a standstill says where. fail_alive() is to be called every so many seconds. */
+/* From now on, a crash or an endless loop says where. fail_alive() is to be called every so many seconds. A loop is what
+ * takes processor time, in this process or in that one; a machine may be slow, or stopped for an hour. */
 void fail_watch(void);
 void fail_alive(void);
+void fail_process(pid_t pid);

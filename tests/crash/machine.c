@@ -55,6 +55,17 @@ static void stay_here(void)
         (void)sched_setaffinity(0, sizeof(set), &set);
 }
 
+static void copy_thread(const Machine *m, uint8_t *thread, bool write)
+{
+        struct iovec here = { thread, MACHINE_THREAD };
+        struct iovec there = { (void *)(uintptr_t)(m->first.fs_base - MACHINE_THREAD_BELOW), MACHINE_THREAD };
+        ssize_t n = write ? process_vm_writev(m->pid, &here, 1, &there, 1, 0)
+                          : process_vm_readv(m->pid, &here, 1, &there, 1, 0);
+
+        if (n != (ssize_t)MACHINE_THREAD)
+                fail_hard("the memory of the traced process's thread: %s", n < 0 ? strerror(errno) : "too short");
+}
+
 static int wait_stop(pid_t pid)
 {
         int status;
@@ -82,6 +93,8 @@ int machine_start(Machine *m, uint8_t *stack)
                 machine_kill(m);
                 return -EPERM;
         }
+        copy_thread(m, m->first_thread, false);
+        fail_process(m->pid);
         return 0;
 }
 
@@ -146,6 +159,7 @@ void machine_call(Machine *m, MachineFn fn, void *arg)
         regs.rsi = (uint64_t)(uintptr_t)arg;
         regs.orig_rax = UINT64_MAX; /* no system call to be restarted */
         set_regs(m, &regs);
+        copy_thread(m, m->first_thread, true); /* the last call may have been left in its middle */
         m->pending = false;
 }
 
@@ -314,17 +328,6 @@ static size_t stack_used(const Machine *m, uint64_t rsp)
         if (rsp > top || used > MACHINE_STACK)
                 fail_hard("the stack of the traced process is elsewhere");
         return (size_t)used;
-}
-
-static void copy_thread(const Machine *m, uint8_t *thread, bool write)
-{
-        struct iovec here = { thread, MACHINE_THREAD };
-        struct iovec there = { (void *)(uintptr_t)(m->first.fs_base - MACHINE_THREAD_BELOW), MACHINE_THREAD };
-        ssize_t n = write ? process_vm_writev(m->pid, &here, 1, &there, 1, 0)
-                          : process_vm_readv(m->pid, &here, 1, &there, 1, 0);
-
-        if (n != (ssize_t)MACHINE_THREAD)
-                fail_hard("the memory of the traced process's thread: %s", n < 0 ? strerror(errno) : "too short");
 }
 
 void machine_save(const Machine *m, MachineState *ret)

@@ -31,8 +31,9 @@ typedef struct Machine {
         pid_t pid;
         uint8_t *stack;                /* shared with the process */
         struct user_regs_struct first; /* as it was when it was started */
-        struct user_regs_struct regs;  /* as it is now */
-        MachineSyscallFn on_syscall;   /* told of each call */
+        uint8_t first_thread[MACHINE_THREAD];
+        struct user_regs_struct regs; /* as it is now */
+        MachineSyscallFn on_syscall;  /* told of each call */
         void *userdata;
         void *watched; /* memory of which each access is to be told */
         size_t watched_size;
