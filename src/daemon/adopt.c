@@ -78,7 +78,8 @@ static int adopt_entry(Server *s, uint32_t id, Found *found)
                 if (r < 0)
                         return r;
                 server_add(s, a);
-                request_recover(&a->actor);
+                if (!attachment_is_direct(a))
+                        request_recover(&a->actor);
                 attachment_wait(a);
                 found->living++;
                 return 0;

@@ -86,6 +86,12 @@ void attachment_die(Attachment *a);
 /* Looks at once whether it is still there, instead of later. */
 void attachment_look_soon(Attachment *a);
 
+/* Its process writes its ledger: the daemon does nothing in its name while it lives. */
+static inline bool attachment_is_direct(const Attachment *a)
+{
+        return a->info.flags & MH_SHM_CLIENT_LEDGER;
+}
+
 static inline bool attachment_maps(const Attachment *a)
 {
         return a->info.flags & MH_SHM_CLIENT_MAPS;

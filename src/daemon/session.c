@@ -58,7 +58,8 @@ static void welcome(Connection *c, uint16_t type, WireReply *reply)
         wire_reply_welcome(reply, type,
                            &(WireWelcome){
                                    .client = a->id,
-                                   .flags = attachment_maps(a) ? MH_WIRE_HELLO_MAPS : 0,
+                                   .flags = (attachment_maps(a) ? MH_WIRE_HELLO_MAPS : 0U) |
+                                            (attachment_is_direct(a) ? MH_WIRE_HELLO_LEDGER : 0U),
                                    .epoch = load_relaxed(&seg->shared->epoch),
                                    .seq = request_last(&a->actor),
                                    .segment_size = seg->total_size,
@@ -88,6 +89,12 @@ static int take_id(Server *s, const ClientInfo *info, uint32_t *ret_id)
         return *ret_id == MH_SHM_CLIENT_DAEMON || *ret_id >= s->n_ids || s->attachments[*ret_id] ? -EIO : 0;
 }
 
+static uint32_t client_flags(const struct mh_wire_hello *hello)
+{
+        return (hello->flags & MH_WIRE_HELLO_MAPS ? MH_SHM_CLIENT_MAPS : 0) |
+               (hello->flags & MH_WIRE_HELLO_LEDGER ? MH_SHM_CLIENT_LEDGER : 0);
+}
+
 static int attach(Connection *c, const struct mh_wire_hello *hello, Peer *peer, Attachment **ret)
 {
         Server *s = c->server;
@@ -96,7 +103,7 @@ static int attach(Connection *c, const struct mh_wire_hello *hello, Peer *peer, 
                 .start_time = peer->start_time,
                 .nonce = hello->nonce,
                 /* Without a process to watch, its connection has to speak for its life. */
-                .flags = peer->pidfd >= 0 && (hello->flags & MH_WIRE_HELLO_MAPS) ? MH_SHM_CLIENT_MAPS : 0,
+                .flags = peer->pidfd >= 0 ? client_flags(hello) : 0,
         };
         Attachment *a;
         uint32_t id;
@@ -259,6 +266,9 @@ static SessionVerdict run(Connection *c, const Request *request, WireReply *repl
         Attachment *a = c->attachment;
         int r;
 
+        /* Two that write one ledger would spoil it. */
+        if (attachment_is_direct(a))
+                return refuse(c, &(WireMessage){ .type = (uint16_t)request->op, .seq = request->seq }, -EPROTO, true, reply);
         /* Without a thread it takes as long, and others wait. */
         if (worker_is_for(a, request) && worker_submit(&c->server->worker, a, request) >= 0)
                 return SESSION_WAIT;

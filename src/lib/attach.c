@@ -22,15 +22,17 @@
 #define PATIENCE     (10 * DEADLINE_SECOND)
 #define ATTACH_PAUSE (DEADLINE_SECOND / 100)
 #define ATTACH_FLAGS (MH_ATTACH_NO_SPAWN | MH_ATTACH_NO_MAP)
+/* Who maps the segment also works on it. */
+#define DIRECT_FLAGS (MH_WIRE_HELLO_MAPS | MH_WIRE_HELLO_LEDGER)
 
 static void client_free(mh_client *c)
 {
         if (!c)
                 return;
+        direct_close(&c->direct);
         segment_unmap_client(&c->segment, c->ledger);
         guard_close(&c->socket);
         guard_close(&c->segment_fd);
-        (void)pthread_mutex_destroy(&c->lookup_lock);
         turn_done(&c->turn);
         fork_free(c, sizeof(*c));
 }
@@ -46,7 +48,6 @@ static mh_client *client_new(void)
 
         if (!c)
                 return NULL;
-        (void)pthread_mutex_init(&c->lookup_lock, NULL);
         turn_init(&c->turn);
         c->socket = GUARD_NONE;
         c->segment_fd = GUARD_NONE;
@@ -68,9 +69,11 @@ static int map_segment(mh_client *c)
         if (segment_map_client(&c->segment, c->id, &c->ledger) < 0)
                 return 0;
 
-        actor_init(&c->actor, &c->segment, c->id, c->ledger);
-        /* The first ones are for those who also write; the daemon uses one of them in our name. */
-        actor_set_thread(&c->actor, MH_SHM_THREADS - 1);
+        if (direct_open(&c->direct, &c->segment, c->id, c->ledger, c->nonce) < 0) {
+                segment_unmap_client(&c->segment, c->ledger);
+                c->ledger = NULL;
+                return 0;
+        }
         return 1;
 }
 
@@ -95,10 +98,10 @@ static int attach_once(mh_client *c, uint32_t flags, uint64_t deadline)
         memcpy(c->segment_id, hello.welcome.segment, sizeof(c->segment_id));
         c->socket = hello.socket;
         c->segment_fd = hello.segment_fd;
-        if (!(hello.welcome.flags & MH_WIRE_HELLO_MAPS))
+        if (hello.welcome.flags == 0)
                 return 1;
 
-        r = map_segment(c);
+        r = hello.welcome.flags == DIRECT_FLAGS ? map_segment(c) : 0;
         c->mapped = r > 0;
         if (r <= 0) {
                 call_detach(c);
@@ -109,7 +112,7 @@ static int attach_once(mh_client *c, uint32_t flags, uint64_t deadline)
 
 static int attach(mh_client *c, uint64_t deadline)
 {
-        uint32_t flags = c->flags & MH_ATTACH_NO_MAP ? 0 : MH_WIRE_HELLO_MAPS;
+        uint32_t flags = c->flags & MH_ATTACH_NO_MAP ? 0 : DIRECT_FLAGS;
 
         for (;;) {
                 int r = attach_once(c, flags, deadline);
@@ -176,6 +179,7 @@ mh_client *mh_detach(mh_client *c)
         }
 
         /* First, so that "detached" means that nobody there can write to the segment any more. */
+        direct_close(&c->direct);
         segment_unmap_client(&c->segment, c->ledger);
         c->ledger = NULL;
         call_detach(c);

@@ -8,9 +8,10 @@
  * anew at any time, and the state of the conversation on it. All of it is private memory; nothing in it is needed to
  * clean up after us.
  *
- * Threads of this process take turns at requests; a turn can take as long as the daemon is away, but who waits for one
- * waits no longer than its own deadline. `lookup_lock` is held for a few loads, so that a pointer can be asked for
- * meanwhile. No lock is ever taken in the child of a fork(), where its holder may not exist.
+ * Where the segment is mapped, this process works on it itself, each thread with an actor of its own (direct.c), and asks
+ * the daemon for nothing but the attachment. Where it is not, each operation is a request (call.c). Threads take turns
+ * at requests; a turn can take as long as the daemon is away, but who waits for one waits no longer than its own deadline. No
+ * lock is ever taken in the child of a fork(), where its holder may not exist.
  */
 
 #include <errno.h>
@@ -19,6 +20,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "lib/direct.h"
 #include "lib/fork.h"
 #include "lib/guard.h"
 #include "lib/path.h"
@@ -53,9 +55,8 @@ struct mh_client {
         bool mapped;
         void *ledger;
 
-        pthread_mutex_t lookup_lock;
         Segment segment;
-        Actor actor; /* only looks: the daemon writes this client's ledger */
+        Direct direct; /* where mapped */
 
         Turn turn; /* whose it is may look at the rest */
         Guard socket;

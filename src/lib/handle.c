@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Handles. Making, opening and closing are requests to the daemon; where the payload is can be seen in the segment.
+ * Handles. Where the segment is mapped, the operation is done right here; the rest of this file asks the daemon for it.
  */
 
 #include "lib/call.h"
@@ -13,80 +13,132 @@ static bool type_exists(int type)
         return (type >= MH_TYPE_FILE && type <= MH_TYPE_PIPE) || (type >= MH_TYPE_APPLICATION && type <= MH_TYPE_MAX);
 }
 
-int mh_new(mh_client *c, int type, mh_handle *ret)
+static unsigned public_flags(bool here, bool everywhere)
+{
+        return (here ? MH_CLOSED_HERE : 0) | (everywhere ? MH_CLOSED_EVERYWHERE : 0);
+}
+
+/* ---------------------------------------------------------------------------------------------- by request */
+
+static _cold_ int ask_new(mh_client *c, int type, mh_handle *ret)
 {
         BORDER;
         CallReply reply;
-        int r = client_check(c);
-
-        if (r < 0)
-                return r;
-        if (!ret || !type_exists(type))
-                return -EINVAL;
+        int r;
 
         r = call_run(c, MH_WIRE_NEW, (CallRequest){ .new = { .type = (uint32_t)type } }, &reply);
-        if (r < 0)
+        if (r == 0)
+                *ret = reply.handle.handle;
+        return r;
+}
+
+static _cold_ int ask_open(mh_client *c, mh_handle h, unsigned *ret_type)
+{
+        BORDER;
+        CallReply reply;
+        int r;
+
+        r = call_run(c, MH_WIRE_OPEN, (CallRequest){ .open = { .handle = h } }, &reply);
+        if (r == 0)
+                *ret_type = reply.handle.type;
+        return r;
+}
+
+static _cold_ int ask_close(mh_client *c, mh_handle h, unsigned *ret_flags)
+{
+        BORDER;
+        CallReply reply;
+        int r;
+
+        r = call_run(c, MH_WIRE_CLOSE, (CallRequest){ .close = { .handle = h } }, &reply);
+        if (r == 0)
+                *ret_flags = public_flags(reply.closed.destroy & MH_WIRE_CLOSE_DESTROY,
+                                          reply.closed.destroy & MH_WIRE_CLOSE_GONE);
+        return r;
+}
+
+/* ---------------------------------------------------------------------------------------------- public */
+
+int mh_new(mh_client *c, int type, mh_handle *ret)
+{
+        Actor *a;
+        int r = client_check(c);
+
+        if (unlikely(r < 0))
                 return r;
-        *ret = reply.handle.handle;
-        return 0;
+        if (unlikely(!ret || !type_exists(type)))
+                return -EINVAL;
+        if (unlikely(!c->mapped))
+                return ask_new(c, type, ret);
+
+        a = direct_enter(&c->direct);
+        r = slot_new(a, (unsigned)type, ret);
+        direct_leave(&c->direct, a);
+        return r;
 }
 
 int mh_open(mh_client *c, mh_handle h, int *ret_type)
 {
-        BORDER;
-        CallReply reply;
+        unsigned type;
+        Actor *a;
         int r = client_check(c);
 
-        if (r < 0)
+        if (unlikely(r < 0))
                 return r;
-        if (!h)
+        if (unlikely(!h))
                 return -EINVAL;
-
-        r = call_run(c, MH_WIRE_OPEN, (CallRequest){ .open = { .handle = h } }, &reply);
-        if (r < 0)
-                return r;
-        if (ret_type)
-                *ret_type = (int)reply.handle.type;
-        return 0;
+        if (likely(c->mapped)) {
+                a = direct_enter(&c->direct);
+                r = slot_open(a, h, &type);
+                direct_leave(&c->direct, a);
+        } else {
+                r = ask_open(c, h, &type);
+        }
+        if (r == 0 && ret_type)
+                *ret_type = (int)type;
+        return r;
 }
 
 int mh_close(mh_client *c, mh_handle h, unsigned *ret_flags)
 {
-        BORDER;
-        CallReply reply;
+        unsigned flags;
+        Actor *a;
         int r = client_check(c);
 
-        if (r < 0)
+        if (unlikely(r < 0))
                 return r;
-        if (!h)
+        if (unlikely(!h))
                 return -EINVAL;
-
-        r = call_run(c, MH_WIRE_CLOSE, (CallRequest){ .close = { .handle = h } }, &reply);
-        if (r < 0)
-                return r;
-        if (ret_flags)
-                *ret_flags = (reply.closed.destroy & MH_WIRE_CLOSE_DESTROY ? MH_CLOSED_HERE : 0) |
-                             (reply.closed.destroy & MH_WIRE_CLOSE_GONE ? MH_CLOSED_EVERYWHERE : 0);
-        return 0;
+        if (likely(c->mapped)) {
+                a = direct_enter(&c->direct);
+                r = slot_close(a, h, &flags);
+                direct_leave(&c->direct, a);
+                if (r == 0)
+                        flags = public_flags(flags & SLOT_CLOSED_HERE, flags & SLOT_CLOSED_EVERYWHERE);
+        } else {
+                r = ask_close(c, h, &flags);
+        }
+        if (r == 0 && ret_flags)
+                *ret_flags = flags;
+        return r;
 }
 
 int mh_payload(mh_client *c, mh_handle h, void **ret, size_t *ret_size)
 {
-        BORDER;
         struct mh_shm_slot *slot;
+        Actor *a;
         int r = client_check(c);
 
-        if (r < 0)
+        if (unlikely(r < 0))
                 return r;
         if (!ret || !h)
                 return -EINVAL;
         if (!c->mapped)
                 return -ENOMEM;
 
-        /* All threads share one Actor. */
-        (void)pthread_mutex_lock(&c->lookup_lock);
-        r = slot_held(&c->actor, h, &slot);
-        (void)pthread_mutex_unlock(&c->lookup_lock);
+        a = direct_enter(&c->direct);
+        r = slot_held(a, h, &slot);
+        direct_leave(&c->direct, a);
         if (r < 0)
                 return r;
         *ret = slot->payload;

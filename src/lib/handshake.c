@@ -196,7 +196,7 @@ int handshake_hello(const mh_client *c, uint32_t flags, uint64_t deadline, Hands
 
 int handshake_resume(mh_client *c, uint64_t deadline)
 {
-        struct mh_wire_hello hello = make_hello(c, MH_WIRE_RESUME, c->mapped ? MH_WIRE_HELLO_MAPS : 0);
+        struct mh_wire_hello hello = make_hello(c, MH_WIRE_RESUME, c->mapped ? MH_WIRE_HELLO_MAPS | MH_WIRE_HELLO_LEDGER : 0);
         struct mh_wire_welcome welcome;
         Guard socket;
         int fd, r;

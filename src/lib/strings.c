@@ -105,7 +105,7 @@ int mh_scratch_store_strv(mh_client *c, const char *const *strv, mh_scratch *ret
                 return r;
         r = strv_pack(strv, p, size);
         if (r < 0) {
-                (void)call_run(c, MH_WIRE_SCRATCH_FREE, (CallRequest){ .scratch_free = { .idx = s } }, NULL);
+                (void)memory_give_back(c, s);
                 return r;
         }
         *ret = s;

@@ -399,6 +399,8 @@ int segment_map_client(Segment *seg, uint32_t id, void **ret_ledger)
         }
 
         seg->asymmetric = register_membarrier();
+        seg->ledger = ledger;
+        seg->ledger_id = id;
         *ret_ledger = ledger;
         return 0;
 
@@ -410,6 +412,7 @@ fail:
 static void forget_pointers(Segment *seg)
 {
         seg->base = NULL;
+        seg->ledger = NULL;
         seg->header = NULL;
         seg->shared = NULL;
         seg->clients = NULL;
@@ -462,6 +465,53 @@ static bool is_our_fd(const Segment *seg)
         return fstat(seg->fd, &st) == 0 && st.st_dev == seg->device && st.st_ino == seg->inode;
 }
 
+/* Where this process has that part of the segment, or NULL. */
+static void *mapped_at(const Segment *seg, enum mh_shm_region_id region, uint64_t offset)
+{
+        const struct mh_shm_region *regions = seg->regions;
+        uint8_t *start = (uint8_t *)seg->header;
+
+        if (region == MH_SHM_REGION_LEDGERS && !seg->base) {
+                uint64_t own = (uint64_t)seg->ledger_id * seg->ledger_stride;
+
+                return seg->ledger && offset >= own && offset < own + seg->ledger_stride ?
+                               (uint8_t *)seg->ledger + (offset - own) :
+                               NULL;
+        }
+        if (region >= MH_SHM_REGION_SPANS) {
+                start = (uint8_t *)seg->spans;
+                return start ? start + (regions[region].offset - regions[MH_SHM_REGION_SPANS].offset) + offset : NULL;
+        }
+        return start ? start + regions[region].offset + offset : NULL;
+}
+
+/*
+ * The same without a descriptor, after the program closed ours: the mapping reaches the object as well. (Populating it takes
+ * Linux 5.14; an EFAULT stands for the SIGBUS that a touch would have been, which is to say: full.)
+ */
+static int change_mapped_pages(const Segment *seg, int mode, enum mh_shm_region_id region, uint64_t offset, uint64_t size)
+{
+        uint8_t *p = mapped_at(seg, region, offset);
+        uint64_t slack = (uintptr_t)p % MH_SHM_PAGE;
+
+        if (!p)
+                return -EBADFD;
+        if (mode & FALLOC_FL_PUNCH_HOLE)
+                return madvise(p, size, MADV_REMOVE) < 0 ? -errno : 0;
+        if (madvise(p - slack, size + slack, MADV_POPULATE_WRITE) == 0)
+                return 0;
+        return errno == EINTR ? -EINTR : errno == EFAULT || errno == ENOMEM ? -ENOSPC : -EBADFD;
+}
+
+static int change_piece(const Segment *seg, int mode, enum mh_shm_region_id region, uint64_t offset, uint64_t size)
+{
+        if (!is_our_fd(seg))
+                return change_mapped_pages(seg, mode, region, offset, size);
+        if (fallocate(seg->fd, mode, (off_t)(seg->regions[region].offset + offset), (off_t)size) == 0)
+                return 0;
+        return errno == ENOMEM || errno == EDQUOT ? -ENOSPC : -errno;
+}
+
 /*
  * The kernel holds the lock of the whole object while it works on a range, and begins again when a signal comes. So it is
  * told piece by piece: others get on in between, and a timer that fires often does not keep us here for ever.
@@ -475,17 +525,16 @@ static int change_pages(const Segment *seg, int mode, enum mh_shm_region_id regi
 
         if (offset > in->size || size > in->size - offset)
                 return -EINVAL;
-        if (!is_our_fd(seg))
-                r = -EBADFD;
         (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
         while (r == 0 && size > 0) {
                 uint64_t piece = size < PIECE ? size : PIECE;
 
-                if (fallocate(seg->fd, mode, (off_t)(in->offset + offset), (off_t)piece) == 0) {
+                r = change_piece(seg, mode, region, offset, piece);
+                if (r == 0) {
                         offset += piece;
                         size -= piece;
-                } else if (errno != EINTR)
-                        r = errno == ENOMEM || errno == EDQUOT ? -ENOSPC : -errno;
+                } else if (r == -EINTR)
+                        r = 0;
         }
         (void)pthread_setcancelstate(cancel, NULL);
         errno = saved;

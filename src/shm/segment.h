@@ -36,6 +36,8 @@ typedef struct Segment {
 
         /* the regions; NULL where this process did not map one */
         uint8_t *base; /* the whole, where it is mapped as one */
+        void *ledger;  /* a client's own, which is `ledger_id`'s */
+        uint32_t ledger_id;
         struct mh_shm_header *header;
         struct mh_shm_shared *shared;
         struct mh_shm_client *clients;
@@ -87,8 +89,9 @@ void segment_unmap_client(Segment *seg, void *ledger);
 void *segment_ledger(const Segment *seg, uint32_t id);
 
 /*
- * What follows works through the descriptor, keeps errno, and is no cancellation point. -EBADFD: the descriptor is another
- * file's now, because the program has closed ours; nothing was done to that one.
+ * What follows works through the descriptor, keeps errno, and is no cancellation point. If the descriptor is another file's
+ * now, because the program has closed ours, nothing is done to that one: pages are changed through the mapping then, and what
+ * cannot be done so is -EBADFD.
  */
 
 /* Reserves pages of a region; idempotent. `offset` is from the start of the region. -ENOSPC, -errno. */
