@@ -164,9 +164,9 @@ static void *toggle(void *arg)
 {
         uint64_t *count = arg;
 
-        /* One of the two in each turn: valgrind changes from one thread to another only where code branches. */
-        for (unsigned i = 0; !load_relaxed(&done); i++)
-                store_relaxed(count, i % 2 ? 1 : UINT64_C(1) << 61); /* times 8 is 0 */
+        /* By chance: valgrind lets a thread run for a fixed number of branches, and would always stop at the same value. */
+        for (uint32_t chance = 1; !load_relaxed(&done); chance = chance * 1664525 + 1013904223)
+                store_relaxed(count, chance >> 31 ? 1 : UINT64_C(1) << 61); /* times 8 is 0 */
         return NULL;
 }
 

@@ -105,7 +105,7 @@ typedef struct Race {
         Actor looker, giver;
         uint32_t usable;
         uint32_t round, given, over; /* the last round of which each was said */
-        uint32_t both; /* rounds in which neither saw the other */
+        uint32_t both;               /* rounds in which neither saw the other */
 } Race;
 
 static void *look(void *userdata)
