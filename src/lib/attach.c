@@ -69,11 +69,13 @@ static int map_segment(mh_client *c)
         if (segment_map_client(&c->segment, c->id, &c->ledger) < 0)
                 return 0;
 
-        if (direct_open(&c->direct, &c->segment, c->id, c->ledger, c->nonce) < 0) {
+        if (direct_open(&c->direct, &c->segment, c->id, c->ledger) < 0) {
                 segment_unmap_client(&c->segment, c->ledger);
                 c->ledger = NULL;
                 return 0;
         }
+        c->mapped = true;
+        client_set_direct(c, true);
         return 1;
 }
 
@@ -102,7 +104,6 @@ static int attach_once(mh_client *c, uint32_t flags, uint64_t deadline)
                 return 1;
 
         r = hello.welcome.flags == DIRECT_FLAGS ? map_segment(c) : 0;
-        c->mapped = r > 0;
         if (r <= 0) {
                 call_detach(c);
                 guard_close(&c->segment_fd);

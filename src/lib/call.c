@@ -210,6 +210,15 @@ static int settle(mh_client *c, const CallRequest *next, uint64_t deadline)
         return 0;
 }
 
+/* There is another segment now. What is mapped stays where it is, but nobody else will see it, so nothing is done there. */
+static void note_gone(mh_client *c)
+{
+        c->gone = true;
+        c->unsettled = false;
+        if (c->mapped)
+                client_set_direct(c, false);
+}
+
 static int run_in_turn(mh_client *c, unsigned type, CallRequest *request, CallReply *reply, uint64_t deadline)
 {
         int error, r;
@@ -231,9 +240,8 @@ static int run_in_turn(mh_client *c, unsigned type, CallRequest *request, CallRe
 
         if (r != -ESTALE)
                 return -ENOTCONN;
-        c->gone = true;
+        note_gone(c);
         c->gone_told = true;
-        c->unsettled = false;
         return -ESTALE;
 }
 
@@ -251,6 +259,22 @@ int call_run(mh_client *c, enum mh_wire_type type, CallRequest request, CallRepl
         turn_end(&c->turn);
         if (r >= 0 && ret)
                 *ret = reply;
+        return r;
+}
+
+int call_look(mh_client *c, uint64_t deadline)
+{
+        int r = turn_take(&c->turn, deadline);
+
+        if (r < 0)
+                return r;
+        if (!c->gone && !conn_stands(&c->socket)) {
+                guard_close(&c->socket);
+                r = handshake_resume(c, deadline);
+                if (r == -ESTALE)
+                        note_gone(c);
+        }
+        turn_end(&c->turn);
         return r;
 }
 

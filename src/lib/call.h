@@ -23,5 +23,11 @@ typedef union CallReply {
  */
 int call_run(mh_client *c, enum mh_wire_type type, CallRequest request, CallReply *ret);
 
+/*
+ * Connects anew if the other side has hung up, or starts a daemon if nobody listens: for a client that has nothing to ask. 0 if
+ * the connection stands now; -ESTALE and the client is of no more use; -errno.
+ */
+int call_look(mh_client *c, uint64_t deadline);
+
 /* Says goodbye, for a limited time. No other call may run. */
 void call_detach(mh_client *c);

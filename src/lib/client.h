@@ -52,11 +52,13 @@ struct mh_client {
         uint64_t nonce;
         uint8_t segment_id[16];
         Guard segment_fd;
-        bool mapped;
+        bool mapped; /* and so this process works on it */
         void *ledger;
 
         Segment segment;
-        Direct direct; /* where mapped */
+        Direct direct;    /* where mapped */
+        uint64_t look_at; /* when to look after the connection, on the monotonic clock */
+        uint64_t look_pause;
 
         Turn turn; /* whose it is may look at the rest */
         Guard socket;
@@ -98,10 +100,46 @@ static inline void border_leave(const Border *b)
 
 #define BORDER _cleanup_(border_leave) _unused_ const Border border = border_enter()
 
-/* Comes next: may this process use this client at all? */
+/* What mh_attach() and mh_detach() ask next, and what needs neither daemon nor segment: may this process use this client at all? */
 static inline int client_check(const mh_client *c)
 {
         if (!c)
                 return -EINVAL;
         return fork_crossed(c) ? -ECHILD : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ the segment */
+
+/* 1: *ret is this thread's actor, until client_leave(); 0: this client asks the daemon; -EINVAL, -ECHILD. */
+int client_enter_slowly(mh_client *c, Actor **ret);
+
+/*
+ * The same, and nearly always it is one comparison: the word before the object is the serial number of the attachment where this
+ * process may work on the segment, and 0 in a child, and in a client that asks the daemon. A function that takes this way
+ * needs no BORDER, because src/shm leaves errno alone and is nowhere cancelled.
+ */
+static inline int client_enter(mh_client *c, Actor **ret)
+{
+        if (likely(c)) {
+                *ret = direct_enter(load_relaxed(&fork_head(c)->word));
+                if (likely(*ret))
+                        return 1;
+        }
+        return client_enter_slowly(c, ret);
+}
+
+static inline void client_leave(mh_client *c, Actor *a)
+{
+        direct_leave(&c->direct, a);
+}
+
+/* Why a client that asks the daemon cannot be shown memory. */
+int client_no_memory(const mh_client *c, bool valid);
+
+/* Lets direct use begin, or end for good because the segment is not there any more. */
+void client_set_direct(mh_client *c, bool on);
+
+static inline bool client_is_direct(const mh_client *c)
+{
+        return load_relaxed(&fork_head(c)->word) != 0;
 }

@@ -102,6 +102,13 @@ int conn_send(const Guard *g, const void *packet, size_t size, uint64_t deadline
         return send_message(g, &(struct msghdr){ .msg_iov = &iov, .msg_iovlen = 1 }, deadline);
 }
 
+bool conn_stands(const Guard *g)
+{
+        struct pollfd p = { .fd = g->fd, .events = POLLRDHUP };
+
+        return guard_holds(g) && poll(&p, 1, 0) == 0;
+}
+
 int conn_send_hello(const Guard *g, const void *packet, size_t size, int fd, uint64_t deadline)
 {
         struct iovec iov = { .iov_base = (void *)(uintptr_t)packet, .iov_len = size };

@@ -9,6 +9,7 @@
  * SIGPIPE, and each goes on after EINTR.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,9 @@
  * one that listens is of another user; -errno.
  */
 int conn_open(const char *path, Guard *ret);
+
+/* Is the connection there, and has the other side not hung up? */
+bool conn_stands(const Guard *g);
 
 /* Sends a packet, with our credentials, and with `fd` unless it is negative. */
 int conn_send_hello(const Guard *g, const void *packet, size_t size, int fd, uint64_t deadline);

@@ -10,6 +10,11 @@
  *
  * All of it is private memory and holds only hints. What the segment knows is that this client did it.
  *
+ * As long as one thread has a seat and no other, it changes the ledger without locked instructions. The second one that comes
+ * tells the first, and waits until that is not in the middle of an operation. The first writes that it is busy and then
+ * looks whether it is alone, the second writes that it is not and then looks whether it is busy: one of the two looks last. That
+ * needs a barrier on both sides, of which the second pays for both: see hazard.h.
+ *
  * A thread that ends must find the attachments in which it has a seat, and must not look into one that was given up
  * meanwhile. So there is a list of those that exist. Its lock may be held by a thread that a fork() leaves
  * behind; therefore it lies in memory that the child finds wiped, which is an open lock and an empty list.
@@ -19,8 +24,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/membarrier.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "base/atomics.h"
 #include "shm/slot.h"
 
 typedef struct Registry {
@@ -28,25 +38,89 @@ typedef struct Registry {
         Direct *first;
 } Registry;
 
-__thread DirectMine direct_mine __attribute__((tls_model("initial-exec")));
+/* No serial: neither that of an attachment nor what is said where there is none. */
+#define NO_SERIAL    UINT64_C(1)
+#define FIRST_SERIAL UINT64_C(2)
+
+__thread DirectMine direct_mine __attribute__((tls_model("initial-exec"))) = { .serial = NO_SERIAL };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static Registry *registry; /* NULL: it could not be made */
 static pthread_key_t key;
+static uint64_t next_serial = FIRST_SERIAL; /* in a child it goes on: no two are alike there either */
+
+/* ------------------------------------------------------------------------------------------------ alone or not */
+
+/* Whose seat is the only one in use, or NULL. The lock is held. */
+static DirectSeat *only_seat(Direct *d)
+{
+        DirectSeat *only = NULL;
+
+        if (d->seats[MH_SHM_THREADS - 1].ready)
+                return NULL;
+        for (unsigned i = 0; i < MH_SHM_THREADS - 1; i++) {
+                if (!d->seats[i].owner)
+                        continue;
+                if (only)
+                        return NULL;
+                only = &d->seats[i];
+        }
+        return only;
+}
+
+/* Before a second thread begins. The lock is held. */
+static void have_company(Direct *d)
+{
+        for (unsigned i = 0; i < MH_SHM_THREADS - 1; i++) {
+                DirectSeat *seat = &d->seats[i];
+
+                if (!load_relaxed(&seat->actor.alone))
+                        continue;
+                actor_set_alone(&seat->actor, false);
+                (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+                /* Acquire: what that operation did is seen. Pairs with direct_leave(). */
+                while (load_acquire(&seat->busy))
+                        (void)sched_yield();
+        }
+}
+
+/* After a seat was taken or given back. The lock is held. */
+static void count_company(Direct *d)
+{
+        DirectSeat *only = only_seat(d);
+
+        if (!only)
+                have_company(d);
+        else if (d->barrier)
+                actor_set_alone(&only->actor, true);
+}
+
+/* ------------------------------------------------------------------------------------------------ the list of all */
+
+static void give_seats_back_in(Direct *d, const void *owner)
+{
+        bool any = false;
+
+        (void)pthread_mutex_lock(&d->lock);
+        for (unsigned i = 0; i < MH_SHM_THREADS; i++)
+                if (d->seats[i].owner == owner) {
+                        actor_set_alone(&d->seats[i].actor, false);
+                        d->seats[i].owner = NULL;
+                        any = true;
+                }
+        if (any)
+                count_company(d);
+        (void)pthread_mutex_unlock(&d->lock);
+}
 
 /* This thread ends: its seats are free. */
 static void give_seats_back(void *owner)
 {
         (void)pthread_mutex_lock(&registry->lock);
-        for (Direct *d = registry->first; d; d = d->next) {
-                (void)pthread_mutex_lock(&d->lock);
-                for (unsigned i = 0; i < MH_SHM_THREADS; i++)
-                        if (d->seats[i].owner == owner)
-                                d->seats[i].owner = NULL;
-                (void)pthread_mutex_unlock(&d->lock);
-        }
+        for (Direct *d = registry->first; d; d = d->next)
+                give_seats_back_in(d, owner);
         (void)pthread_mutex_unlock(&registry->lock);
-        direct_mine = (DirectMine){ 0 };
+        direct_mine = (DirectMine){ .serial = NO_SERIAL };
 }
 
 static void make_registry(void)
@@ -62,20 +136,8 @@ static void make_registry(void)
         registry = p;
 }
 
-int direct_open(Direct *d, Segment *seg, uint32_t id, void *ledger, uint64_t serial)
+static void enlist(Direct *d)
 {
-        assert(serial != 0);
-
-        (void)pthread_once(&once, make_registry);
-        if (!registry)
-                return -ENOMEM;
-
-        *d = (Direct){ .serial = serial };
-        (void)pthread_mutex_init(&d->lock, NULL);
-        (void)pthread_mutex_init(&d->shared_lock, NULL);
-        for (unsigned i = 0; i < MH_SHM_THREADS; i++)
-                actor_init(&d->seats[i].actor, seg, id, ledger);
-
         (void)pthread_mutex_lock(&registry->lock);
         d->next = registry->first;
         d->previous = &registry->first;
@@ -83,6 +145,26 @@ int direct_open(Direct *d, Segment *seg, uint32_t id, void *ledger, uint64_t ser
                 d->next->previous = &d->next;
         registry->first = d;
         (void)pthread_mutex_unlock(&registry->lock);
+}
+
+int direct_open(Direct *d, Segment *seg, uint32_t id, void *ledger)
+{
+        (void)pthread_once(&once, make_registry);
+        if (!registry)
+                return -ENOMEM;
+
+        *d = (Direct){
+                .serial = fetch_add_relaxed(&next_serial, 1), /* only that they differ matters */
+                .barrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0,
+        };
+        (void)pthread_mutex_init(&d->lock, NULL);
+        (void)pthread_mutex_init(&d->shared_lock, NULL);
+        for (unsigned i = 0; i < MH_SHM_THREADS; i++) {
+                actor_init(&d->seats[i].actor, seg, id, ledger);
+                d->seats[i].credit = DIRECT_CREDIT;
+        }
+        d->seats[MH_SHM_THREADS - 1].shared = true;
+        enlist(d);
         return 0;
 }
 
@@ -99,6 +181,8 @@ void direct_close(Direct *d)
         (void)pthread_mutex_destroy(&d->shared_lock);
         d->serial = 0;
 }
+
+/* ------------------------------------------------------------------------------------------------ seats */
 
 /* A seat of its own for this thread, or NULL. */
 static DirectSeat *take_seat(Direct *d)
@@ -119,34 +203,49 @@ static DirectSeat *take_seat(Direct *d)
 }
 
 /* What is not in it yet when nobody has sat there. */
-static void prepare_seat(Direct *d, unsigned i)
+static DirectSeat *prepare_seat(Direct *d, DirectSeat *seat)
 {
-        DirectSeat *s = &d->seats[i];
-
-        if (s->ready)
-                return;
-        actor_set_thread(&s->actor, i);
-        slot_keep(&s->actor);
-        s->ready = true;
+        if (!seat->ready) {
+                actor_set_thread(&seat->actor, (unsigned)(seat - d->seats));
+                slot_keep(&seat->actor);
+                seat->ready = true;
+        }
+        count_company(d);
+        return seat;
 }
 
-Actor *direct_find(Direct *d)
+bool direct_is_due(Direct *d)
 {
-        DirectSeat *seat;
+        DirectSeat *seat = direct_mine.serial == d->serial ? direct_mine.seat : &d->seats[MH_SHM_THREADS - 1];
 
-        (void)pthread_mutex_lock(&d->lock);
-        seat = take_seat(d);
-        if (seat)
-                prepare_seat(d, (unsigned)(seat - d->seats));
-        (void)pthread_mutex_unlock(&d->lock);
+        /* The last seat is everybody's, and nobody counts exactly there. */
+        if (seat->shared)
+                store_relaxed(&seat->credit, load_relaxed(&seat->credit) - 1);
+        if (load_relaxed(&seat->credit) >= 0)
+                return false;
+        store_relaxed(&seat->credit, DIRECT_CREDIT);
+        return true;
+}
 
-        if (seat) {
-                direct_mine = (DirectMine){ .serial = d->serial, .actor = &seat->actor };
-                return &seat->actor;
+Actor *direct_enter_anyhow(Direct *d)
+{
+        DirectSeat *seat = direct_mine.seat;
+
+        if (direct_mine.serial != d->serial) {
+                (void)pthread_mutex_lock(&d->lock);
+                seat = take_seat(d);
+                if (!seat)
+                        seat = &d->seats[MH_SHM_THREADS - 1];
+                prepare_seat(d, seat);
+                (void)pthread_mutex_unlock(&d->lock);
         }
-        (void)pthread_mutex_lock(&d->shared_lock);
-        prepare_seat(d, MH_SHM_THREADS - 1);
-        return &d->seats[MH_SHM_THREADS - 1].actor;
+        if (seat->shared)
+                (void)pthread_mutex_lock(&d->shared_lock);
+        else
+                direct_mine = (DirectMine){ .serial = d->serial, .seat = seat };
+        store_relaxed(&seat->busy, 1);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST); /* as in direct_enter() */
+        return &seat->actor;
 }
 
 void direct_unlock(Direct *d)

@@ -12,45 +12,66 @@
 #include "base/likely.h"
 #include "shm/actor.h"
 
+/* An operation is not the place to see to anything else, but after so many of them it is time to. */
+#define DIRECT_CREDIT 256
+
 /* The actor of a thread, as long as the thread has it. */
 typedef struct DirectSeat {
         Actor actor;
         const void *owner; /* what tells threads apart; NULL: free */
-        bool ready;
-} DirectSeat;
+        uint32_t busy;     /* an operation is under way */
+        int32_t credit;    /* operations until the client looks after its connection */
+        bool ready, shared;
+} __attribute__((aligned(128))) DirectSeat; /* two lines: processors fetch them in pairs */
 
 typedef struct Direct Direct;
 struct Direct {
         uint64_t serial; /* tells attachments apart, also those that come to lie at the same address; 0: not in use */
         pthread_mutex_t lock;        /* for the owners of the seats, and the list of all */
         pthread_mutex_t shared_lock; /* for the last seat, which all threads share that found no other */
-        DirectSeat seats[MH_SHM_THREADS];
+        bool barrier;                /* membarrier(2) works for the threads of this process */
         Direct *next, **previous;
+        DirectSeat seats[MH_SHM_THREADS];
 };
 
-/* What this thread used last. */
+/* The seat that this thread used last. */
 typedef struct DirectMine {
         uint64_t serial;
-        Actor *actor;
+        DirectSeat *seat;
 } DirectMine;
 
 extern __thread DirectMine direct_mine __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 /* -ENOMEM. Afterwards direct_close(), in this process; in the child of a fork() nothing. */
-int direct_open(Direct *d, Segment *seg, uint32_t id, void *ledger, uint64_t serial);
+int direct_open(Direct *d, Segment *seg, uint32_t id, void *ledger);
 void direct_close(Direct *d);
 
-Actor *direct_find(Direct *d);
+/* Has this thread done so much that it is time to look after the connection? */
+bool direct_is_due(Direct *d);
+
+/* The actor for this thread, until direct_leave(), however that costs. */
+Actor *direct_enter_anyhow(Direct *d);
 void direct_unlock(Direct *d);
 
-/* The actor for this thread, until direct_leave(). */
-static inline Actor *direct_enter(Direct *d)
+/* The same if it costs nothing, else NULL. `serial` is that of the attachment, or 0 where it must not be used this way. */
+static inline Actor *direct_enter(uint64_t serial)
 {
-        return likely(direct_mine.serial == d->serial) ? direct_mine.actor : direct_find(d);
+        DirectSeat *seat = direct_mine.seat;
+
+        if (unlikely(direct_mine.serial != serial) || unlikely(--seat->credit < 0))
+                return NULL;
+        store_relaxed(&seat->busy, 1);
+        /* The other side of this is in have_company(). */
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        return &seat->actor;
 }
 
-static inline void direct_leave(Direct *d, const Actor *a)
+static inline void direct_leave(Direct *d, Actor *a)
 {
-        if (unlikely(a->thread == MH_SHM_THREADS - 1))
+        DirectSeat *seat = (DirectSeat *)(void *)((uint8_t *)a - offsetof(DirectSeat, actor));
+
+        /* Release: what the operation did comes first. Pairs with have_company(). */
+        store_release(&seat->busy, 0);
+        if (unlikely(seat->shared))
                 direct_unlock(d);
 }

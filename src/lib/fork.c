@@ -4,15 +4,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdint.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/atomics.h"
 #include "base/cleanup.h"
-
-/* What the first word of the wiped page says where it was not wiped. */
-#define ALIVE UINT64_C(0x6e6f7469616d6170)
 
 static size_t page_size(void)
 {
@@ -22,12 +17,6 @@ static size_t page_size(void)
 static size_t mapping_size(size_t size)
 {
         return page_size() + ALIGN_UP(size, page_size());
-}
-
-/* The wiped page lies before the object. */
-static uint64_t *alive_word(const void *object)
-{
-        return (uint64_t *)(void *)((uint8_t *)(uintptr_t)object - page_size());
 }
 
 void *fork_alloc(size_t size)
@@ -46,17 +35,12 @@ void *fork_alloc(size_t size)
                 errno = saved;
                 return NULL;
         }
-        /* Relaxed: who is handed the object was handed it in an orderly way. */
-        store_relaxed((uint64_t *)(void *)p, ALIVE);
-        return p + page_size();
-}
-
-bool fork_crossed(const void *object)
-{
-        return load_relaxed(alive_word(object)) != ALIVE;
+        p += page_size();
+        store_relaxed(&fork_head(p)->alive, FORK_ALIVE);
+        return p;
 }
 
 void fork_free(void *object, size_t size)
 {
-        (void)munmap(alive_word(object), mapping_size(size));
+        (void)munmap((uint8_t *)object - page_size(), mapping_size(size));
 }

@@ -15,12 +15,32 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+#include "base/atomics.h"
+
+/* The end of the wiped page, directly before the object. All zeros in a child. */
+typedef struct ForkHead {
+        uint64_t word;  /* for the owner of the object */
+        uint64_t alive; /* FORK_ALIVE where nothing was wiped */
+} ForkHead;
+
+#define FORK_ALIVE UINT64_C(0x6e6f7469616d6170)
+
+static inline ForkHead *fork_head(const void *object)
+{
+        return (ForkHead *)(uintptr_t)object - 1;
+}
 
 /* Zeroed, or NULL with errno set. */
 void *fork_alloc(size_t size);
 
 /* Is this process a child of the one that took the object? */
-bool fork_crossed(const void *object);
+static inline bool fork_crossed(const void *object)
+{
+        /* Relaxed: who is handed the object was handed it in an orderly way. */
+        return load_relaxed(&fork_head(object)->alive) != FORK_ALIVE;
+}
 
 /* In the one that took it as well as in its children, where it gives back the child's copy. */
 void fork_free(void *object, size_t size);

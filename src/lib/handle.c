@@ -13,10 +13,8 @@ static bool type_exists(int type)
         return (type >= MH_TYPE_FILE && type <= MH_TYPE_PIPE) || (type >= MH_TYPE_APPLICATION && type <= MH_TYPE_MAX);
 }
 
-static unsigned public_flags(bool here, bool everywhere)
-{
-        return (here ? MH_CLOSED_HERE : 0) | (everywhere ? MH_CLOSED_EVERYWHERE : 0);
-}
+_Static_assert(MH_CLOSED_HERE == SLOT_CLOSED_HERE && MH_CLOSED_EVERYWHERE == SLOT_CLOSED_EVERYWHERE,
+               "what slot_close() says is what mh_close() says");
 
 /* ---------------------------------------------------------------------------------------------- by request */
 
@@ -26,6 +24,8 @@ static _cold_ int ask_new(mh_client *c, int type, mh_handle *ret)
         CallReply reply;
         int r;
 
+        if (!ret || !type_exists(type))
+                return -EINVAL;
         r = call_run(c, MH_WIRE_NEW, (CallRequest){ .new = { .type = (uint32_t)type } }, &reply);
         if (r == 0)
                 *ret = reply.handle.handle;
@@ -38,6 +38,8 @@ static _cold_ int ask_open(mh_client *c, mh_handle h, unsigned *ret_type)
         CallReply reply;
         int r;
 
+        if (!h)
+                return -EINVAL;
         r = call_run(c, MH_WIRE_OPEN, (CallRequest){ .open = { .handle = h } }, &reply);
         if (r == 0)
                 *ret_type = reply.handle.type;
@@ -50,10 +52,12 @@ static _cold_ int ask_close(mh_client *c, mh_handle h, unsigned *ret_flags)
         CallReply reply;
         int r;
 
+        if (!h)
+                return -EINVAL;
         r = call_run(c, MH_WIRE_CLOSE, (CallRequest){ .close = { .handle = h } }, &reply);
         if (r == 0)
-                *ret_flags = public_flags(reply.closed.destroy & MH_WIRE_CLOSE_DESTROY,
-                                          reply.closed.destroy & MH_WIRE_CLOSE_GONE);
+                *ret_flags = (reply.closed.destroy & MH_WIRE_CLOSE_DESTROY ? MH_CLOSED_HERE : 0) |
+                             (reply.closed.destroy & MH_WIRE_CLOSE_GONE ? MH_CLOSED_EVERYWHERE : 0);
         return r;
 }
 
@@ -62,18 +66,13 @@ static _cold_ int ask_close(mh_client *c, mh_handle h, unsigned *ret_flags)
 int mh_new(mh_client *c, int type, mh_handle *ret)
 {
         Actor *a;
-        int r = client_check(c);
+        int r;
 
-        if (unlikely(r < 0))
-                return r;
-        if (unlikely(!ret || !type_exists(type)))
-                return -EINVAL;
-        if (unlikely(!c->mapped))
-                return ask_new(c, type, ret);
-
-        a = direct_enter(&c->direct);
-        r = slot_new(a, (unsigned)type, ret);
-        direct_leave(&c->direct, a);
+        r = client_enter(c, &a);
+        if (unlikely(r <= 0))
+                return r < 0 ? r : ask_new(c, type, ret);
+        r = likely(ret) ? slot_new(a, (unsigned)type, ret) : -EINVAL;
+        client_leave(c, a);
         return r;
 }
 
@@ -81,20 +80,15 @@ int mh_open(mh_client *c, mh_handle h, int *ret_type)
 {
         unsigned type;
         Actor *a;
-        int r = client_check(c);
+        int r;
 
-        if (unlikely(r < 0))
-                return r;
-        if (unlikely(!h))
-                return -EINVAL;
-        if (likely(c->mapped)) {
-                a = direct_enter(&c->direct);
+        r = client_enter(c, &a);
+        if (likely(r > 0)) {
                 r = slot_open(a, h, &type);
-                direct_leave(&c->direct, a);
-        } else {
+                client_leave(c, a);
+        } else if (r == 0)
                 r = ask_open(c, h, &type);
-        }
-        if (r == 0 && ret_type)
+        if (likely(r == 0) && ret_type)
                 *ret_type = (int)type;
         return r;
 }
@@ -103,22 +97,15 @@ int mh_close(mh_client *c, mh_handle h, unsigned *ret_flags)
 {
         unsigned flags;
         Actor *a;
-        int r = client_check(c);
+        int r;
 
-        if (unlikely(r < 0))
-                return r;
-        if (unlikely(!h))
-                return -EINVAL;
-        if (likely(c->mapped)) {
-                a = direct_enter(&c->direct);
+        r = client_enter(c, &a);
+        if (likely(r > 0)) {
                 r = slot_close(a, h, &flags);
-                direct_leave(&c->direct, a);
-                if (r == 0)
-                        flags = public_flags(flags & SLOT_CLOSED_HERE, flags & SLOT_CLOSED_EVERYWHERE);
-        } else {
+                client_leave(c, a);
+        } else if (r == 0)
                 r = ask_close(c, h, &flags);
-        }
-        if (r == 0 && ret_flags)
+        if (likely(r == 0) && ret_flags)
                 *ret_flags = flags;
         return r;
 }
@@ -127,19 +114,14 @@ int mh_payload(mh_client *c, mh_handle h, void **ret, size_t *ret_size)
 {
         struct mh_shm_slot *slot;
         Actor *a;
-        int r = client_check(c);
+        int r;
 
+        r = client_enter(c, &a);
+        if (unlikely(r <= 0))
+                return r < 0 ? r : client_no_memory(c, ret && h);
+        r = likely(ret) ? slot_held(a, h, &slot) : -EINVAL;
+        client_leave(c, a);
         if (unlikely(r < 0))
-                return r;
-        if (!ret || !h)
-                return -EINVAL;
-        if (!c->mapped)
-                return -ENOMEM;
-
-        a = direct_enter(&c->direct);
-        r = slot_held(a, h, &slot);
-        direct_leave(&c->direct, a);
-        if (r < 0)
                 return r;
         *ret = slot->payload;
         if (ret_size)

@@ -6,9 +6,7 @@
 
 #include <string.h>
 
-#include "lib/call.h"
 #include "lib/client.h"
-#include "lib/memory.h"
 #include "lib/strv.h"
 
 /* A block of ours, and where it is. */
@@ -19,12 +17,11 @@ static int take_and_find(mh_client *c, size_t size, mh_scratch *ret, void **ret_
         /* Before anything is taken. */
         if (!c->mapped)
                 return -ENOMEM;
-        r = memory_take(c, size, ret);
+        r = mh_scratch_alloc(c, size, ret);
         if (r < 0)
                 return r;
-        r = memory_where(c, *ret, ret_data, NULL);
         /* Not there, a moment after we got it: whoever freed it, it is not ours to free any more. */
-        return r;
+        return mh_scratch_data(c, *ret, ret_data, NULL);
 }
 
 static int store(mh_client *c, const void *data, size_t size, mh_scratch *ret)
@@ -76,7 +73,7 @@ int mh_scratch_get_string(mh_client *c, mh_scratch s, const char **ret)
                 return r;
         if (!ret)
                 return -EINVAL;
-        r = memory_where(c, s, &p, &size);
+        r = mh_scratch_data(c, s, &p, &size);
         if (r < 0)
                 return r;
         if (!memchr(p, 0, size))
@@ -105,7 +102,7 @@ int mh_scratch_store_strv(mh_client *c, const char *const *strv, mh_scratch *ret
                 return r;
         r = strv_pack(strv, p, size);
         if (r < 0) {
-                (void)memory_give_back(c, s);
+                (void)mh_scratch_free(c, s);
                 return r;
         }
         *ret = s;
@@ -123,6 +120,6 @@ int mh_scratch_get_strv(mh_client *c, mh_scratch s, char ***ret)
                 return r;
         if (!ret)
                 return -EINVAL;
-        r = memory_where(c, s, &p, &size);
+        r = mh_scratch_data(c, s, &p, &size);
         return r < 0 ? r : strv_unpack(p, size, ret);
 }

@@ -29,6 +29,7 @@ typedef struct Actor {
         uint64_t small;              /* what the word of a span says from which this actor takes small blocks, but for
                                            incarnation and class */
         unsigned thread;             /* below MH_SHM_THREADS: which lines and spans of the client are this actor's */
+        uint32_t alone;              /* no other thread uses the ledger at the same time: see actor_set_alone() */
         struct mh_shm_account *page; /* the first page of the ledger */
         struct mh_shm_account_line *account;
         struct mh_shm_hazard_line *hazard;
@@ -53,6 +54,16 @@ void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger);
 
 /* Makes it another thread's; the first is what actor_init() makes. Before anything is done with it. */
 void actor_set_thread(Actor *a, unsigned thread);
+
+/*
+ * As long as one thread works for a client, the ledger needs no locked instruction: nobody else changes its words. Who makes it
+ * false (before another thread begins) sees to it that this actor is not in the middle of an operation afterwards. Any thread may
+ * say it; relaxed, because that is what orders it.
+ */
+static inline void actor_set_alone(Actor *a, bool alone)
+{
+        store_relaxed(&a->alone, alone ? 1 : 0);
+}
 
 /* Adds to a number of this actor's account line, wrapping: all but the last line are one thread's alone. */
 static inline void actor_count(Actor *a, uint64_t *number, uint64_t n)

@@ -37,7 +37,17 @@ static inline uint64_t ledger_load(Actor *a, uint32_t slot)
 /* One compare-and-swap. Needs ledger_reserve_slot(), or a word that was not 0. */
 static inline bool ledger_change(Actor *a, uint32_t slot, uint64_t from, uint64_t to)
 {
-        return cas_sc(&a->ledger[slot], &from, to);
+        uint64_t *word = &a->ledger[slot];
+
+        if (likely(load_relaxed(&a->alone))) {
+                if (unlikely(load_relaxed(word) != from))
+                        return false;
+                /* Release: pairs with the look of the reaper, and of the thread that comes when this one is not alone any more. What is
+                 * done to the slot next is a locked instruction, which no store passes, or follows hazard_order(). */
+                store_release(word, to);
+                return true;
+        }
+        return cas_sc(word, &from, to);
 }
 
 /* Wakes threads that sleep on the word. */
