@@ -12,8 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "crash/explore.h"
 #include "crash/fail.h"
@@ -40,7 +42,7 @@ static bool is_wanted(const Run *run, const Scenario *s, Config config, Mode mod
         if (!scenario_has(s, mode))
                 return false;
         /* With so many clients there is nothing to keep for each. */
-        if (config == CONFIG_GROUPS && (!(s->flags & SCENARIO_GROUPS) || mode == MODE_KEEP))
+        if (config == CONFIG_GROUPS && (!(s->flags & SCENARIO_GROUPS) || mode == MODE_KEEP || mode == MODE_CROWD))
                 return false;
         return !run->scenario || fnmatch(run->scenario, s->name, 0) == 0;
 }
@@ -154,11 +156,21 @@ static void parse(Run *run, int argc, char **argv)
                 usage(argv[0]);
 }
 
+/* With everything at the same addresses each time, the same seed does the same. Where that cannot be had, nearly so. */
+static void fix_addresses(char **argv)
+{
+        int p = personality(0xffffffff);
+
+        if (p >= 0 && !(p & ADDR_NO_RANDOMIZE) && personality((unsigned)p | ADDR_NO_RANDOMIZE) >= 0)
+                (void)execv("/proc/self/exe", argv);
+}
+
 int main(int argc, char **argv)
 {
         static Run run;
         const char *missing;
 
+        fix_addresses(argv);
         parse(&run, argc, argv);
         if (run.list) {
                 for (unsigned i = 0; i < n_scenarios; i++)

@@ -754,6 +754,8 @@ bool explore(World *w, const Scenario *scenario, Mode mode, const Options *optio
         world_reset(w);
         w->wire = mode == MODE_WIRE;
         w->keep = mode == MODE_KEEP;
+        w->library = mode == MODE_LIBRARY || mode == MODE_CROWD;
+        w->crowd = mode == MODE_CROWD;
         scenario->setup(w);
         collect_others(&x);
         for (uint32_t id = 1; id < client_end(&w->shared->seg); id++)

@@ -22,10 +22,10 @@
 const char *job_name(Op op)
 {
         static const char *const names[OP_COUNT] = {
-                [OP_NONE] = "nothing",    [OP_NEW] = "new",     [OP_OPEN] = "open", [OP_CLOSE] = "close",
-                [OP_RESERVE] = "reserve", [OP_ALLOC] = "alloc", [OP_FREE] = "free", [OP_GIVE] = "give",
-                [OP_LOOKUP] = "lookup",   [OP_REAP] = "reap",   [OP_TRIM] = "trim", [OP_ATTACH] = "attach",
-                [OP_ADOPT] = "adopt",
+                [OP_NONE] = "nothing",    [OP_NEW] = "new",         [OP_OPEN] = "open", [OP_CLOSE] = "close",
+                [OP_RESERVE] = "reserve", [OP_ALLOC] = "alloc",     [OP_FREE] = "free", [OP_GIVE] = "give",
+                [OP_LOOKUP] = "lookup",   [OP_REAP] = "reap",       [OP_TRIM] = "trim", [OP_ATTACH] = "attach",
+                [OP_ADOPT] = "adopt",     [OP_PAYLOAD] = "payload",
         };
 
         return names[op];
@@ -84,6 +84,9 @@ static int reserve(Actor *a)
 
 static int run_direct(Actor *a, Job *job)
 {
+        struct mh_shm_slot *slot;
+        int r;
+
         switch (job->op) {
         case OP_NEW:
                 job->flags = (uint32_t)job->arg[0];
@@ -103,9 +106,110 @@ static int run_direct(Actor *a, Job *job)
                 return scratch_give(a, job->arg[0], job->arg[1]);
         case OP_LOOKUP:
                 return scratch_lookup(a, job->arg[0], NULL, &job->value[1]);
+        case OP_PAYLOAD:
+                r = slot_held(a, job->arg[0], &slot);
+                if (r == 0)
+                        job->value[1] = (uint8_t *)slot->payload - a->seg->base;
+                return r;
         default:
                 return -EOPNOTSUPP;
         }
+}
+
+/* ---------------------------------------------------------------------------------------------- the library */
+
+void job_prepare_library(Shared *sh)
+{
+        mh_client *c = &sh->library.client;
+
+        /* Threads are told apart by something that is made once, and fork() does not make again. */
+        (void)direct_open(&c->direct, &sh->seg, 1, sh->seg.base);
+        direct_close(&c->direct);
+}
+
+/* But for the list of all there are, which is for threads that end: this memory comes and goes as the test wants it. */
+static void open_direct(Direct *d, Segment *seg, uint32_t id, void *ledger)
+{
+        uint64_t serial;
+
+        (void)direct_open(d, seg, id, ledger);
+        serial = d->serial;
+        direct_close(d);
+        d->serial = serial;
+        (void)pthread_mutex_init(&d->lock, NULL);
+        (void)pthread_mutex_init(&d->shared_lock, NULL);
+}
+
+void job_use_library(Shared *sh, bool crowded)
+{
+        uint32_t id = sh->id[WHO_A];
+        mh_client *c = &sh->library.client;
+
+        memset(&sh->library, 0, sizeof(sh->library));
+        sh->by_library = true;
+        sh->library.head.alive = FORK_ALIVE;
+        sh->library.mine = direct_mine;
+        c->id = id;
+        c->socket = GUARD_NONE;
+        c->segment_fd = (Guard){ .fd = sh->seg.fd, .dev = sh->seg.device, .ino = sh->seg.inode };
+        c->segment = sh->seg;
+        c->ledger = segment_ledger(&sh->seg, id);
+        open_direct(&c->direct, &c->segment, id, c->ledger);
+        c->mapped = true;
+        client_set_direct(c, true);
+        c->look_at = UINT64_MAX; /* there is no connection to look after */
+        for (unsigned i = 0; crowded && i < MH_SHM_THREADS - 1; i++)
+                c->direct.seats[i].owner = c;
+}
+
+static int call_library(mh_client *c, Job *job)
+{
+        size_t size = 0;
+        void *data;
+        int r, type = 0;
+
+        switch (job->op) {
+        case OP_NEW:
+                job->flags = (uint32_t)job->arg[0];
+                return mh_new(c, (int)job->arg[0], &job->value[0]);
+        case OP_OPEN:
+                job->value[0] = job->arg[0];
+                r = mh_open(c, job->arg[0], &type);
+                job->flags = (uint32_t)type;
+                return r;
+        case OP_CLOSE:
+                return mh_close(c, job->arg[0], &job->flags);
+        case OP_ALLOC:
+                r = mh_scratch_alloc(c, job->arg[0], &job->value[0]);
+                /* What request and segment say of it is the size that it has. */
+                if (r == 0)
+                        r = mh_scratch_data(c, job->value[0], &data, &job->value[1]);
+                return r;
+        case OP_FREE:
+                return mh_scratch_free(c, job->arg[0]);
+        case OP_GIVE:
+                return mh_scratch_give(c, job->arg[0], job->arg[1]);
+        case OP_LOOKUP:
+                return mh_scratch_data(c, job->arg[0], &data, &job->value[1]);
+        case OP_PAYLOAD:
+                r = mh_payload(c, job->arg[0], &data, &size);
+                if (r == 0)
+                        job->value[1] = (uint8_t *)data - c->segment.base;
+                return r;
+        default:
+                return -EOPNOTSUPP;
+        }
+}
+
+/* The test and the process that it traces are one process to the library: both have the same thread, at the same address. */
+static int run_library(Shared *sh, Job *job)
+{
+        int r;
+
+        direct_mine = sh->library.mine;
+        r = call_library(&sh->library.client, job);
+        sh->library.mine = direct_mine;
+        return r;
 }
 
 /* ---------------------------------------------------------------------------------------------- the daemon */
@@ -211,6 +315,8 @@ void job_run(Shared *sh, Job *job)
         default:
                 if (job->wire)
                         run_wire(&sh->actor[job->who], job);
+                else if (sh->by_library && job->who == WHO_A && job->op != OP_RESERVE)
+                        job->result = run_library(sh, job);
                 else
                         job->result = run_direct(&sh->actor[job->who], job);
         }

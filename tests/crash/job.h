@@ -7,6 +7,7 @@
  * segment: the private memory of the clients is part of the state too, although only hints are in it. */
 
 #include "crash/machine.h"
+#include "lib/client.h"
 #include "shm/actor.h"
 #include "shm/request.h"
 #include "shm/segment.h"
@@ -29,6 +30,7 @@ typedef enum Op {
         OP_FREE,    /* index */
         OP_GIVE,    /* index, handle */
         OP_LOOKUP,  /* index */
+        OP_PAYLOAD, /* handle */
         OP_REAP,    /* client id, which is DEAD */
         OP_TRIM,    /* all of it */
         OP_ATTACH,  /* one more client */
@@ -48,11 +50,23 @@ typedef struct Job {
         uint64_t value[2];
 } Job;
 
+/* A client of the library, as mh_attach() makes it, but that it lies here: see fork.h. */
+typedef struct LibraryClient {
+        uint8_t unused[128 - sizeof(ForkHead)];
+        ForkHead head;
+        mh_client client;
+        DirectMine mine; /* what the thread of whoever runs it knows of its seat */
+} LibraryClient;
+
+_Static_assert(offsetof(LibraryClient, client) == 128, "its head is directly before it");
+
 typedef struct Shared {
         Job job; /* of the machine */
         Segment seg;
         uint32_t id[WHO_COUNT]; /* 0: not there */
         Actor actor[WHO_COUNT];
+        bool by_library; /* A calls the public functions */
+        LibraryClient library;
 } Shared;
 
 const char *job_name(Op op);
@@ -61,6 +75,12 @@ const char *job_name(Op op);
 void job_run_shared(void *shared);
 
 void job_run(Shared *sh, Job *job);
+
+/* A calls the public functions from now on. `crowded`: and all seats for single threads are taken. */
+void job_use_library(Shared *sh, bool crowded);
+
+/* Once in a process that does, before there is another one: what the library makes for a process. */
+void job_prepare_library(Shared *sh);
 
 /* Is it the daemon who does it? */
 static inline bool job_is_daemons(const Job *job)

@@ -250,6 +250,14 @@ void scenario_new_of_no_type(World *w)
         setup_job(w, OP_NEW, 11, 0);
 }
 
+void scenario_payload(World *w)
+{
+        setup_begin(w, false);
+        setup_with(w, world_new(w, WHO_A, 1));
+        world_open(w, WHO_B, w->handle[0]);
+        setup_job(w, OP_PAYLOAD, w->handle[0], 0);
+}
+
 void scenario_reserve(World *w)
 {
         setup_begin(w, false);

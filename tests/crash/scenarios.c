@@ -34,7 +34,7 @@ const Scenario scenarios[] = {
         { "new-with-wrong-hints", scenario_new_with_wrong_hints, KEEP },
         { "new-again", scenario_new_again, KEEP },
         { "new-of-no-type", scenario_new_of_no_type, 0 },
-        { "reserve", scenario_reserve, CLIENT },
+        { "reserve", scenario_reserve, CLIENT | SCENARIO_INNER },
         { "alloc-first", scenario_alloc_first, 0 },
         { "alloc-next", scenario_alloc_next, 0 },
         { "alloc-next-group", scenario_alloc_next_group, 0 },
@@ -69,6 +69,7 @@ const Scenario scenarios[] = {
         { "give-again", scenario_give_again, 0 },
         { "give-freed", scenario_give_freed, 0 },
         { "lookup", scenario_lookup, CLIENT },
+        { "payload", scenario_payload, CLIENT | KEEP },
         { "reap-all", scenario_reap_all, DAEMON | GROUPS },
         { "reap-dying", scenario_reap_dying, DAEMON | GROUPS },
         { "reap-freeing", scenario_reap_freeing, DAEMON },
@@ -85,10 +86,9 @@ const unsigned n_scenarios = ELEMENTSOF(scenarios);
 const char *mode_name(Mode mode)
 {
         static const char *const names[MODE_COUNT] = {
-                [MODE_CLIENT] = "client",
-                [MODE_KEEP] = "keeping client",
-                [MODE_WIRE] = "wire",
-                [MODE_DAEMON] = "daemon",
+                [MODE_CLIENT] = "client",   [MODE_KEEP] = "keeping client",
+                [MODE_LIBRARY] = "library", [MODE_CROWD] = "library, many threads",
+                [MODE_WIRE] = "wire",       [MODE_DAEMON] = "daemon",
         };
 
         return names[mode];
@@ -100,7 +100,10 @@ bool scenario_has(const Scenario *s, Mode mode)
         case MODE_CLIENT:
                 return !(s->flags & SCENARIO_DAEMON);
         case MODE_KEEP:
+        case MODE_CROWD:
                 return s->flags & SCENARIO_KEEP;
+        case MODE_LIBRARY:
+                return !(s->flags & (SCENARIO_DAEMON | SCENARIO_INNER));
         case MODE_WIRE:
                 return !(s->flags & (SCENARIO_DAEMON | SCENARIO_CLIENT));
         default:

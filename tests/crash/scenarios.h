@@ -14,14 +14,17 @@ typedef struct Scenario {
 #define SCENARIO_DAEMON (1U << 0) /* the daemon does it, in its own name */
 #define SCENARIO_CLIENT (1U << 1) /* there is no request for it */
 #define SCENARIO_GROUPS (1U << 2) /* once more with many clients */
-#define SCENARIO_KEEP   (1U << 3) /* once more with a client that keeps slots ready */
+#define SCENARIO_KEEP   (1U << 3) /* once more with a client that keeps slots ready, and with one of many threads */
+#define SCENARIO_INNER  (1U << 4) /* there is no public function for it */
 
 /* Who A is. */
 typedef enum Mode {
-        MODE_CLIENT, /* a process that works on the segment itself */
-        MODE_KEEP,   /* the same, and it keeps slots ready */
-        MODE_WIRE,   /* the daemon, in the name of a client that sends requests */
-        MODE_DAEMON, /* the daemon for itself */
+        MODE_CLIENT,  /* a process that works on the segment itself */
+        MODE_KEEP,    /* the same, and it keeps slots ready */
+        MODE_LIBRARY, /* one that calls the public functions: it keeps slots, and knows that it has one thread only */
+        MODE_CROWD,   /* the same, and it shares its seat with other threads */
+        MODE_WIRE,    /* the daemon, in the name of a client that sends requests */
+        MODE_DAEMON,  /* the daemon for itself */
         MODE_COUNT,
 } Mode;
 
@@ -91,6 +94,7 @@ void scenario_give_to_unheld(World *w);
 void scenario_give_again(World *w);
 void scenario_give_freed(World *w);
 void scenario_lookup(World *w);
+void scenario_payload(World *w);
 void scenario_reap_all(World *w);
 void scenario_reap_dying(World *w);
 void scenario_reap_freeing(World *w);

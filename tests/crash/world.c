@@ -85,6 +85,7 @@ void world_init(World *w, Config config)
         snapshot_init(&w->empty, &w->memory);
         memory_save(&w->memory, &w->empty);
 
+        job_prepare_library(w->shared);
         must(machine_start(&w->machine, w->stack), "machine_start");
         w->machine.on_syscall = note_syscall;
         w->machine.userdata = w;
@@ -107,7 +108,7 @@ void world_reset(World *w)
         memset(&w->job, 0, sizeof(w->job));
         w->n_others = w->n_handles = w->n_blocks = w->n_stale = 0;
         w->own = 0;
-        w->wire = w->keep = w->full = w->retired = false;
+        w->wire = w->keep = w->library = w->crowd = w->full = w->retired = false;
 }
 
 /* ---------------------------------------------------------------------------------------------- what must succeed */
@@ -126,6 +127,8 @@ void world_attach(World *w, Who who)
         actor_init(&w->shared->actor[who], &w->shared->seg, id, segment_ledger(&w->shared->seg, id));
         if (who == WHO_A && w->keep)
                 slot_keep(&w->shared->actor[who]);
+        if (who == WHO_A && w->library)
+                job_use_library(w->shared, w->crowd);
 }
 
 Job world_job(World *w, Who who, Op op, uint64_t arg0, uint64_t arg1)

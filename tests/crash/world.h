@@ -24,7 +24,7 @@ typedef struct World {
         Snapshot empty; /* nobody is attached */
 
         /* the scenario's */
-        bool wire, keep; /* how A works */
+        bool wire, keep, library, crowd; /* how A works */
         Job job;
         Job others[4]; /* what B may do meanwhile, besides what it always may */
         unsigned n_others;
