@@ -41,14 +41,21 @@ Test(hello, a_client_gets_an_id_and_the_segment)
 }
 
 /* This daemon writes all ledgers itself. */
-Test(hello, nobody_is_granted_a_ledger)
+/* Who writes its ledger itself maps it; and what it writes there the daemon must not write, too. */
+Test(hello, a_ledger_is_granted_to_who_asks_for_it)
 {
-        Raw a;
+        uint64_t handle;
+        Raw a, b;
 
         daemon_start(&the_daemon, NULL);
         cr_assert_eq(raw_attach(&a, &the_daemon, MH_WIRE_HELLO_MAPS | MH_WIRE_HELLO_LEDGER), 0);
-        cr_expect_eq(a.granted, MH_WIRE_HELLO_MAPS);
+        cr_expect_eq(a.granted, MH_WIRE_HELLO_MAPS | MH_WIRE_HELLO_LEDGER);
+        cr_assert_eq(raw_attach(&b, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        cr_expect_eq(b.granted, MH_WIRE_HELLO_MAPS);
+        cr_expect_eq(raw_new(&b, 1, &handle), 0);
+        cr_expect_eq(raw_new(&a, 1, &handle), -EPROTO);
         raw_done(&a);
+        raw_done(&b);
         cr_expect_eq(raw_attach(&a, &the_daemon, MH_WIRE_HELLO_LEDGER), -EINVAL);
         raw_done(&a);
         harness_pass();

@@ -142,6 +142,26 @@ bool private_kill_daemon(void)
         return true;
 }
 
+int private_work_until_served(mh_client *c, mh_handle held)
+{
+        uint64_t deadline = private_deadline(30);
+
+        do {
+                for (unsigned i = 0; i < 1000; i++) {
+                        int r = mh_open(c, held, NULL);
+
+                        if (r == 0)
+                                r = mh_close(c, held, NULL);
+                        if (r < 0)
+                                return r;
+                }
+                if (private_daemon() > 0)
+                        return 0;
+                deadline_sleep(deadline_in(DEADLINE_SECOND / 100));
+        } while (deadline_now() < deadline);
+        return 1;
+}
+
 /* ------------------------------------------------------------------------------------------------ the segment */
 
 /* Its name; false: there is none. */

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "monohandle.h"
 #include "shm/verify.h"
 
 extern char private_directory[64];
@@ -35,6 +36,12 @@ unsigned private_daemons(void);
 
 /* SIGKILL for who serves there, and waits until it has ended. False: nobody does. */
 bool private_kill_daemon(void);
+
+/*
+ * Works with a handle that `c` holds until a daemon serves again: who works on the segment itself does not need one and looks only
+ * now and then. Returns what the last operation did: 0 there is one; 1 there is none in all that time; -errno.
+ */
+int private_work_until_served(mh_client *c, mh_handle held);
 
 /* The descriptor of the segment, by the name in the record beside the socket; -ENOENT. */
 int private_segment(void);

@@ -117,7 +117,7 @@ Test(start, the_program_does_not_notice)
         cr_assert_eq(mh_new(c, MH_TYPE_EVENT, &h), 0);
         for (unsigned i = 0; i < 5; i++) {
                 cr_assert(private_kill_daemon());
-                cr_assert_eq(mh_open(c, h, NULL), 0);
+                cr_assert_eq(private_work_until_served(c, h), 0);
         }
         cr_assert_eq(children, 0);
         cr_assert_eq(waitpid(-1, NULL, WNOHANG), -1);

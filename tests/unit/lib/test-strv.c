@@ -181,8 +181,8 @@ Test(strv, changes_while_it_is_read)
         void *block = pack(strv, &size);
 
         cr_assert_eq(pthread_create(&thread, NULL, toggle, block), 0);
-        deadline = deadline_in(30 * DEADLINE_SECOND);
-        while ((good < 20000 || bad < 20000) && deadline_now() < deadline) {
+        deadline = deadline_in(20 * DEADLINE_SECOND);
+        while ((good < 5000 || bad < 5000) && deadline_now() < deadline) {
                 char **copy = NULL;
 
                 if (strv_unpack(block, size, &copy) < 0)
