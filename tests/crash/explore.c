@@ -28,6 +28,8 @@
 #include "crash/explore.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +47,9 @@
 #define SAMPLE_AGAIN   8U    /* the same */
 #define SAMPLE_AGAIN_2 10U   /* and then at one of so many points of that */
 #define SAMPLE_FAR     5000U /* instructions; it takes long to get there again */
+#define SAMPLE_HURRY   3U    /* of kills and of freezes, when time is short */
+
+#define PROGRESS_S 10.0
 
 /* Of an instruction in a loop, the first passes count, and then some more. */
 #define LOOP_FIRST 8U
@@ -93,9 +98,11 @@ typedef struct Sample {
 typedef struct Explorer {
         World *w;
         const Scenario *scenario;
+        Mode mode;
         const Options *options;
         Counts *counts;
-        uint64_t random;
+        uint64_t seed, random;
+        double told; /* when progress was last said */
 
         bool somebody_is_dead;  /* at the beginning */
         Job others[OTHERS_MAX]; /* the first is nothing */
@@ -503,8 +510,7 @@ static bool try_freezes(Explorer *x, bool changed)
         return good;
 }
 
-/* ---------------------------------------------------------------------------------------------- a sample of all
- * points */
+/* ---------------------------------------------------------------------------------------------- a sample of them */
 
 static void sample_init(Sample *s, unsigned max, const Memory *m)
 {
@@ -541,8 +547,10 @@ static void sample_offer(Explorer *x, Sample *s, bool changed)
         machine_save(&x->w->machine, s->stop[i].machine);
 }
 
+/* From here on chance depends on nothing but the seed and the point: who does only some of the stops does the same there. */
 static void go_to(Explorer *x, const Stop *stop)
 {
+        x->random = x->seed + stop->point * UINT64_C(0xd1342543de82ef95);
         memory_restore(&x->w->memory, &stop->memory);
         machine_restore(&x->w->machine, stop->machine);
         x->point = where.point = stop->point;
@@ -552,14 +560,15 @@ static void go_to(Explorer *x, const Stop *stop)
 
 static bool try_samples(Explorer *x)
 {
+        unsigned most = x->options->hurry ? SAMPLE_HURRY : UINT_MAX;
         bool good = true;
 
         machine_watch(&x->w->machine, NULL, 0, false);
-        for (unsigned i = 0; i < x->kills.n; i++) {
+        for (unsigned i = 0; i < x->kills.n && i < most; i++) {
                 go_to(x, &x->kills.stop[i]);
                 good = try_kills(x) && good;
         }
-        for (unsigned i = 0; i < x->freezes.n && x->n_others > 1; i++) {
+        for (unsigned i = 0; i < x->freezes.n && i < most && x->n_others > 1; i++) {
                 go_to(x, &x->freezes.stop[i]);
                 good = try_freeze(x, 1 + (unsigned)(next_random(x) % (x->n_others - 1)), true) && good;
         }
@@ -579,6 +588,19 @@ static bool is_worth(Explorer *x)
         }
         x->passes[i].n++;
         return x->passes[i].n <= LOOP_FIRST || x->passes[i].n % LOOP_EVERY == 0;
+}
+
+static void say_progress(Explorer *x)
+{
+        const Counts *c = x->counts;
+
+        if (!x->options->progress || fail_now() - x->told < PROGRESS_S)
+                return;
+        x->told = fail_now();
+        printf("# %s, %s: at instruction %" PRIu64 "; killed at %" PRIu64 ", twice at %" PRIu64 "; frozen at %" PRIu64
+               "\n",
+               x->scenario->name, mode_name(x->mode), x->point, c->kills, c->again, c->freezes);
+        fflush(stdout);
 }
 
 /* `changed`: for those who kill. `touches`: for those who are quick. */
@@ -601,6 +623,7 @@ static bool at_point(Explorer *x, bool changed, bool touches)
         if ((!changed && !touches) || (o->point >= 0 && x->point != (uint64_t)o->point))
                 return true;
         fail_alive();
+        say_progress(x);
         save_here(x);
         machine_watch(&x->w->machine, NULL, 0, false);
         if (changed && !o->other)
@@ -726,9 +749,12 @@ bool explore(World *w, const Scenario *scenario, Mode mode, const Options *optio
         x = (Explorer){
                 .w = w,
                 .scenario = scenario,
+                .mode = mode,
                 .options = options,
                 .counts = ret,
+                .seed = seed_of(options->seed, scenario->name, mode),
                 .random = seed_of(options->seed, scenario->name, mode),
+                .told = fail_now(),
                 .here_machine = malloc(sizeof(MachineState)),
                 .inner_machine = malloc(sizeof(MachineState)),
         };

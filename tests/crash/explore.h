@@ -6,7 +6,9 @@
 #include "crash/scenarios.h"
 
 typedef struct Options {
-        bool all; /* every point, not a sample */
+        bool all;      /* every point, not a sample */
+        bool hurry;    /* only some of the sample */
+        bool progress; /* say now and then how far it is */
         uint64_t seed;
         int64_t point;     /* only this one, or -1 */
         const char *other; /* only this one, or NULL */

@@ -83,6 +83,11 @@ static double seconds(clockid_t clock)
         return clock_gettime(clock, &t) < 0 ? 0 : (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+double fail_now(void)
+{
+        return seconds(CLOCK_MONOTONIC);
+}
+
 static double seconds_used(void)
 {
         return seconds(CLOCK_PROCESS_CPUTIME_ID) + seconds(process_clock);

@@ -31,3 +31,6 @@ void fail_hard(const char *format, ...) __attribute__((format(printf, 1, 2), nor
 void fail_watch(void);
 void fail_alive(void);
 void fail_process(pid_t pid);
+
+/* Seconds, from whenever. */
+double fail_now(void);

@@ -15,6 +15,14 @@ void scenario_open_first(World *w)
         setup_job(w, OP_OPEN, w->handle[0], 0);
 }
 
+/* Its thread has done something before. */
+void scenario_open_second(World *w)
+{
+        scenario_open_first(w);
+        (void)world_new(w, WHO_A, 2);
+        setup_job(w, OP_OPEN, w->handle[0], 0);
+}
+
 void scenario_open_again(World *w)
 {
         scenario_open_first(w);

@@ -36,6 +36,7 @@ extern const unsigned n_scenarios;
 
 /* Their setup functions, for the table. */
 void scenario_open_first(World *w);
+void scenario_open_second(World *w);
 void scenario_open_again(World *w);
 void scenario_open_stale(World *w);
 void scenario_open_old(World *w);
