@@ -161,9 +161,54 @@ void table_set_list(Table *t, size_t column, char *text)
         table_set(t, column, text);
 }
 
+/* The length of an array at `p` in which nothing is but null, or 0. */
+static size_t null_array(const char *p)
+{
+        const char *q = p + 1;
+
+        if (*p != '[')
+                return 0;
+        q += strspn(q, " \n");
+        if (strncmp(q, "null", 4) != 0)
+                return 0;
+        q += 4 + strspn(q + 4, " \n");
+        return *q == ']' ? (size_t)(q + 1 - p) : 0;
+}
+
+/* An array without elements is printed as one that holds null, by the library's version that Debian 12 has. */
+static void empty_arrays(char *json)
+{
+        char *to = json;
+        bool in_string = false;
+
+        for (const char *p = json; *p;) {
+                size_t n = in_string ? 0 : null_array(p);
+
+                if (n > 0) {
+                        *to++ = '[';
+                        *to++ = ']';
+                        p += n;
+                        continue;
+                }
+                if (*p == '"')
+                        in_string = !in_string;
+                else if (in_string && *p == '\\' && p[1])
+                        *to++ = *p++;
+                *to++ = *p++;
+        }
+        *to = 0;
+}
+
 int table_print(Table *t)
 {
+        _cleanup_free_ char *text = NULL;
+
         if (t->failed)
                 return ctl_error("out of memory");
-        return scols_print_table(t->table) < 0 ? ctl_error("cannot print the table") : CTL_OK;
+        if (!t->options->json)
+                return scols_print_table(t->table) < 0 ? ctl_error("cannot print the table") : CTL_OK;
+        if (scols_print_table_to_string(t->table, &text) < 0)
+                return ctl_error("cannot print the table");
+        empty_arrays(text);
+        return fputs(text, stdout) < 0 ? ctl_error("cannot print the table") : CTL_OK;
 }

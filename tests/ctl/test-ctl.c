@@ -476,6 +476,7 @@ Test(ctl, json)
                 "clients -J -o +refs,created,destroyed,errors,state",
                 "status --json -o size",
         };
+        static const char *const lists[] = { "list -J -o holders", "list -J -o counts", "list -J -o scratch" };
         struct mh_shm_client e = craft_get_entry(&c, CRAFT_MAPPED);
 
         for (size_t i = 0; i < sizeof(e.name) - 1; i++)
@@ -492,6 +493,18 @@ Test(ctl, json)
         cr_assert_eq(ctl("list -J -o holders"), 0);
         cr_assert(has("1, 70"), "%s", last.out);
         cr_assert_not(has("\"1"), "%s", last.out);
+        cr_assert(has("\"holders\": []"), "%s", last.out);
+        for (size_t i = 0; i < ELEMENTSOF(lists); i++) {
+                cr_assert_eq(ctl(lists[i]), 0);
+                expect_json();
+                cr_assert(has(": []"), "%s", last.out);
+                cr_assert_not(has("null"), "%s", last.out);
+        }
+        /* What only looks like one, in a string, stays. */
+        craft_write(&c, MH_SHM_REGION_SLOTS, CRAFT_SLOT(CRAFT_LARGE_SLOT, payload), "\\\"[null]", 9);
+        cr_assert_eq(ctl("list -J -o payload"), 0);
+        cr_assert(has("[null]"), "%s", last.out);
+        expect_json();
         cr_assert_eq(ctl("status -J -o scratch"), 0);
         cr_assert(has("\"scratch\": 295024"), "%s", last.out);
 }
