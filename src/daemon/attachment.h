@@ -46,7 +46,8 @@ struct Attachment {
         sd_event_source *timer;      /* to look again */
         unsigned looks;              /* how often we did, since the connection ended */
         bool told_lost;
-        Actor actor; /* acts in its name */
+        unsigned told_limits; /* see watch.h */
+        Actor actor;          /* acts in its name */
 
         /* a request of it that takes long, see worker.h */
         bool busy;

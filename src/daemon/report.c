@@ -48,7 +48,7 @@ void report_stopping(const Server *s)
 
 void report_status(const Server *s)
 {
-        log_note(LOG_INFO, "%s, %u connections", s->last_status, s->n_connections);
+        log_note(LOG_INFO, "%s, %u connections", s->status, s->n_connections);
 }
 
 void report_accept(int error)
@@ -174,7 +174,7 @@ void report_reaped(const Attachment *a)
                     format_bytes(bytes, stats->scratch_bytes));
 }
 
-static void report_limit(const Attachment *a, const char *limit, uint64_t value)
+void report_limit(const Attachment *a, const char *limit, uint64_t value)
 {
         log_message(LOG_WARNING, MESSAGE_LIMIT_REACHED,
                     LOG_FIELDS(FIELD_CLIENT(a->id), FIELD_PID(a->info.pid), FIELD_LIMIT(limit), FIELD_VALUE(value)),
@@ -198,6 +198,17 @@ void report_failed(const Attachment *a, const Request *request, int error)
                             "The segment, or shared memory as a whole, is full: no %s for client %" PRIu32
                             " (pid %" PRIu32 ", %s)",
                             scratch ? "scratch memory" : "handle", a->id, a->info.pid, a->comm);
+}
+
+void report_full(const Server *s, const char *resource)
+{
+        bool memory = strcmp(resource, "memory") == 0;
+
+        log_message(LOG_WARNING, MESSAGE_SEGMENT_FULL,
+                    LOG_FIELDS(FIELD_CLIENT(0), FIELD_PID(0), FIELD_RESOURCE(resource), FIELD_SEGMENT(s->store.name)),
+                    memory ? "Shared memory as a whole is full: calls for more %s fail"
+                           : "The segment is full: calls for more %s fail",
+                    resource);
 }
 
 void report_scribbled(const Attachment *a)

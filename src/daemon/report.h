@@ -57,6 +57,12 @@ void report_reaped(const Attachment *a);
 /* A request failed, `error` positive: told if it is a limit or a full segment. */
 void report_failed(const Attachment *a, const Request *request, int error);
 
+/* It has come to a limit of its own, by what its account says: `limit` is the name of the option. */
+void report_limit(const Attachment *a, const char *limit, uint64_t value);
+
+/* Nothing is left of that: "handles", "scratch", or "memory" for the file system. */
+void report_full(const Server *s, const char *resource);
+
 /* Its entry in the client table was changed by somebody else, and was put right. */
 void report_scribbled(const Attachment *a);
 

@@ -146,35 +146,49 @@ static int listen_on(Server *s)
 
 /* ------------------------------------------------------------------------------------------------ status */
 
-/* True if it is not what it was. */
-static bool make_status(Server *s)
+static void make_status(Server *s)
 {
-        char before[sizeof(s->last_status)];
         char bytes[FORMAT_MAX];
         Totals totals = {};
 
-        memcpy(before, s->last_status, sizeof(before));
         if (store_is_open(&s->store))
                 totals_read(&s->store.segment, &totals);
-        (void)snprintf(s->last_status, sizeof(s->last_status), "%" PRIu32 " client%s, %" PRIu64 " handle%s, %s scratch",
+        (void)snprintf(s->status, sizeof(s->status), "%" PRIu32 " client%s, %" PRIu64 " handle%s, %s scratch",
                        s->n_attachments, s->n_attachments == 1 ? "" : "s", totals.handles,
                        totals.handles == 1 ? "" : "s", format_bytes(bytes, totals.scratch_bytes));
 
-        /* Handles were closed: chunks may have become empty. */
-        if (totals.handles < s->last_handles)
+        /* Handles are gone, though others may have come since: chunks may have become empty. */
+        if (totals.destroyed != s->last_destroyed)
                 reaper_trim(&s->reaper);
-        s->last_handles = totals.handles;
-        return strcmp(before, s->last_status) != 0;
+        s->last_destroyed = totals.destroyed;
+}
+
+static void tell_status(Server *s)
+{
+        make_status(s);
+        if (strcmp(s->status, s->told_status) == 0)
+                return;
+        memcpy(s->told_status, s->status, sizeof(s->told_status));
+        (void)notify_status(s->status);
+}
+
+static void arm_status(Server *s, uint64_t usec)
+{
+        (void)sd_event_source_set_time_relative(s->status_timer, usec);
+        (void)sd_event_source_set_enabled(s->status_timer, SD_EVENT_ONESHOT);
 }
 
 static int on_status(sd_event_source *source, uint64_t usec, void *userdata)
 {
         Server *s = userdata;
+        uint64_t again;
 
+        s->status_due = false;
         server_check_segment(s);
-        if (make_status(s))
-                (void)notify_status(s->last_status);
-        s->status_armed = false;
+        tell_status(s);
+        again = watch_look(s);
+        if (again > 0 && !s->status_due)
+                arm_status(s, again);
         return 0;
 }
 
@@ -205,11 +219,10 @@ void server_changed(Server *s)
         if (!s->idle_timer || !s->status_timer)
                 return; /* being made, or being taken apart */
         consider_idle(s);
-        if (s->status_armed)
+        if (s->status_due)
                 return;
-        s->status_armed = true;
-        (void)sd_event_source_set_time_relative(s->status_timer, STATUS_USEC);
-        (void)sd_event_source_set_enabled(s->status_timer, SD_EVENT_ONESHOT);
+        s->status_due = true;
+        arm_status(s, STATUS_USEC);
 }
 
 /* ------------------------------------------------------------------------------------------------ leaving */
@@ -280,7 +293,7 @@ static int on_hangup_signal(sd_event_source *source, const struct signalfd_sigin
 {
         Server *s = userdata;
 
-        (void)make_status(s);
+        make_status(s);
         report_status(s);
         return 0;
 }
@@ -316,8 +329,7 @@ int server_run(Server *s)
 {
         int r;
 
-        (void)make_status(s);
-        (void)notify_status(s->last_status);
+        tell_status(s);
         (void)notify_ready();
         report_ready(s);
         server_changed(s);

@@ -13,6 +13,7 @@
  *   session.h      what a packet means
  *   attachment.h   a client, from attach until its death is noticed
  *   worker.h       requests that take long
+ *   watch.h        what clients do that send no requests
  *   reaper.h       from death until everything it held is given back
  *   adopt.h        taking over a segment that another daemon left
  *   store.h        the segment as an object in the file system
@@ -32,6 +33,7 @@
 #include "daemon/reaper.h"
 #include "daemon/report.h"
 #include "daemon/store.h"
+#include "daemon/watch.h"
 #include "daemon/worker.h"
 
 struct Server {
@@ -41,6 +43,7 @@ struct Server {
         Store store;
         Reaper reaper;
         Worker worker;
+        Watch watch;
         uint32_t daemon_pid;
         uint64_t daemon_start_time;
 
@@ -56,11 +59,12 @@ struct Server {
         sd_event_source *accept_source;
         sd_event_source *rest_timer;   /* the listener rests until then */
         sd_event_source *idle_timer;   /* armed while there is nobody */
-        sd_event_source *status_timer; /* armed while something has changed since the last status */
+        sd_event_source *status_timer; /* armed while something has changed since the last status, or may have */
         bool seen_anybody;             /* whether ever a connection came */
-        bool status_armed;
-        uint64_t last_handles; /* in the last status */
-        char last_status[128];
+        bool status_due;               /* something has changed */
+        uint64_t last_destroyed;       /* handles, at the last status */
+        char status[128];
+        char told_status[128]; /* what the service manager knows */
         const char *stop_reason;
 };
 

@@ -11,6 +11,8 @@
 typedef struct Sum {
         uint64_t handles;
         uint64_t bytes;
+        uint64_t destroyed;
+        uint64_t activity;
 } Sum;
 
 /* Where the daemon keeps an account that it keeps itself. */
@@ -26,6 +28,8 @@ static void add_account(const struct mh_shm_account *account, Sum *sum)
         /* Unsigned and wrapping: a single account may well have destroyed more than it created. */
         sum->handles += a.created - a.destroyed;
         sum->bytes += a.alloc_bytes - a.free_bytes;
+        sum->destroyed += a.destroyed;
+        sum->activity += a.handles + a.created + a.destroyed + a.alloc_bytes + a.free_bytes;
 }
 
 /* It has no memory any more if a former daemon died in the last step of reaping: read, not looked at. */
@@ -77,7 +81,34 @@ void totals_read(const Segment *seg, Totals *ret)
                 .clients = clients,
                 .handles = bounded(sum.handles, seg->n_slots),
                 .scratch_bytes = bounded(sum.bytes, (uint64_t)seg->n_spans * MH_SHM_SPAN_SIZE),
+                .destroyed = sum.destroyed,
+                .activity = sum.activity,
         };
+}
+
+/* ------------------------------------------------------------------------------------------------ nothing left */
+
+bool totals_no_slot(const Segment *seg)
+{
+        for (uint32_t chunk = 0; chunk < seg->n_chunks; chunk++) {
+                if (!chunk_exists(seg, chunk) || chunk_state(load_sc(&seg->chunks[chunk].word)) != MH_SHM_CHUNK_OPEN)
+                        return false;
+                for (unsigned i = 0; i < MH_SHM_CHUNK_SLOTS / 64; i++)
+                        if (~load_relaxed(&seg->chunks[chunk].taken[i]))
+                                return false;
+        }
+        return true;
+}
+
+bool totals_no_span(const Segment *seg)
+{
+        for (uint32_t span = 0; span < seg->n_spans; span += 64) {
+                uint64_t all = seg->n_spans - span < 64 ? (UINT64_C(1) << (seg->n_spans - span)) - 1 : UINT64_MAX;
+
+                if (all & ~load_relaxed(&seg->spanmap[span / 64]))
+                        return false;
+        }
+        return true;
 }
 
 /* ------------------------------------------------------------------------------------------------ counting anew */

@@ -199,3 +199,75 @@ Test(totals, no_hole_is_touched)
         (void)fixture_reap_dead(&f, a.id);
         fixture_done(&f);
 }
+
+/* What somebody who looks from time to time goes by. */
+Test(totals, what_happened_in_between_is_seen)
+{
+        Totals before, after;
+        uint64_t h, s;
+
+        fixture_open(&f);
+        (void)fixture_attach(&f, MH_SHM_CLIENT_MAPS | MH_SHM_CLIENT_LEDGER, &a);
+        (void)fixture_attach(&f, 0, &b);
+        totals_read(&f.seg, &before);
+        totals_read(&f.seg, &after);
+        cr_expect_eq(after.activity, before.activity);
+
+        /* As many as before, and yet others. */
+        h = make(&a);
+        totals_read(&f.seg, &after);
+        cr_expect_neq(after.activity, before.activity);
+        before = after;
+        cr_assert_eq(slot_open(&b, h, NULL), 0);
+        totals_read(&f.seg, &after);
+        cr_expect_neq(after.activity, before.activity);
+        cr_expect_eq(after.destroyed, before.destroyed);
+        cr_assert_eq(slot_close(&a, h, NULL), 0);
+        cr_assert_eq(slot_close(&b, h, NULL), 0);
+        before = after;
+        totals_read(&f.seg, &after);
+        cr_expect_neq(after.activity, before.activity);
+        cr_expect_eq(after.destroyed, before.destroyed + 1);
+        s = take(&a, 100);
+        cr_assert_eq(scratch_free(&a, s), 0);
+        before = after;
+        totals_read(&f.seg, &after);
+        cr_expect_neq(after.activity, before.activity);
+        cr_expect_eq(after.destroyed, before.destroyed);
+
+        /* The dead leave it to the daemon. */
+        before = after;
+        (void)fixture_reap(&f, a.id);
+        totals_read(&f.seg, &after);
+        cr_expect_eq(after.destroyed, before.destroyed);
+        fixture_done(&f);
+}
+
+Test(totals, nothing_left)
+{
+        uint64_t handles[4096], h = 0, s = 0, more;
+        size_t n = 0;
+
+        fixture_open(&f);
+        (void)fixture_attach(&f, 0, &a);
+        cr_assert_leq(f.seg.n_slots, ELEMENTSOF(handles));
+        cr_assert_not(totals_no_slot(&f.seg));
+        cr_assert_not(totals_no_span(&f.seg));
+        for (int r = 0; (r = slot_new(&a, 1, &h)) == 0;)
+                handles[n++] = h;
+        cr_assert_eq(n, f.seg.n_slots);
+        cr_assert(totals_no_slot(&f.seg));
+        cr_assert_eq(slot_close(&a, handles[n / 2], NULL), 0);
+        cr_assert_not(totals_no_slot(&f.seg));
+        cr_assert_eq(slot_new(&a, 1, &h), 0);
+        cr_assert(totals_no_slot(&f.seg));
+
+        cr_assert_not(totals_no_span(&f.seg));
+        while (scratch_alloc(&a, SPAN, &more, NULL) == 0)
+                s = more;
+        cr_assert(totals_no_span(&f.seg));
+        cr_assert_eq(scratch_free(&a, s), 0);
+        cr_assert_not(totals_no_span(&f.seg));
+        (void)fixture_reap(&f, a.id);
+        fixture_done(&f);
+}
