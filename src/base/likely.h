@@ -10,3 +10,4 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define _cold_      __attribute__((cold, noinline))
 #define _hot_       __attribute__((always_inline)) inline
+#define _noinline_  __attribute__((noinline))

@@ -110,27 +110,28 @@ static inline int client_check(const mh_client *c)
 
 /* ------------------------------------------------------------------------------------------------ the segment */
 
-/* 1: *ret is this thread's actor, until client_leave(); 0: this client asks the daemon; -EINVAL, -ECHILD. */
-int client_enter_slowly(mh_client *c, Actor **ret);
-
 /*
- * The same, and nearly always it is one comparison: the word before the object is the serial number of the attachment where this
- * process may work on the segment, and 0 in a child, and in a client that asks the daemon. A function that takes this way
- * needs no BORDER, because src/shm leaves errno alone and is nowhere cancelled.
+ * This thread's actor, until client_leave(), or NULL: then the operation is done again on the slow way. Nearly always it is
+ * one comparison: the word before the object is the serial number of the attachment where this process may work on the segment,
+ * and 0 in a child, and in a client that asks the daemon. This way needs no BORDER, because src/shm leaves errno alone
+ * and is nowhere cancelled.
  */
-static inline int client_enter(mh_client *c, Actor **ret)
+static inline Actor *client_enter(mh_client *c)
 {
-        if (likely(c)) {
-                *ret = direct_enter(load_relaxed(&fork_head(c)->word));
-                if (likely(*ret))
-                        return 1;
-        }
-        return client_enter_slowly(c, ret);
+        return likely(c) ? direct_enter(load_relaxed(&fork_head(c)->word)) : NULL;
 }
 
-static inline void client_leave(mh_client *c, Actor *a)
+static inline void client_leave(Actor *a)
 {
-        direct_leave(&c->direct, a);
+        direct_leave(a);
+}
+
+/* 1: *ret is this thread's actor, until client_leave_slowly(); 0: this client asks the daemon; -EINVAL, -ECHILD. */
+int client_enter_slowly(mh_client *c, Actor **ret);
+
+static inline void client_leave_slowly(mh_client *c, Actor *a)
+{
+        direct_leave_anyhow(&c->direct, a);
 }
 
 /* Why a client that asks the daemon cannot be shown memory. */

@@ -78,8 +78,10 @@ static void have_company(Direct *d)
                         continue;
                 actor_set_alone(&seat->actor, false);
                 (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+                actor_close_window(&seat->actor);
+                (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
                 /* Acquire: what that operation did is seen. Pairs with direct_leave(). */
-                while (load_acquire(&seat->busy))
+                while (load_acquire(&seat->turns) % 2)
                         (void)sched_yield();
         }
 }
@@ -105,6 +107,7 @@ static void give_seats_back_in(Direct *d, const void *owner)
         for (unsigned i = 0; i < MH_SHM_THREADS; i++)
                 if (d->seats[i].owner == owner) {
                         actor_set_alone(&d->seats[i].actor, false);
+                        actor_close_window(&d->seats[i].actor);
                         d->seats[i].owner = NULL;
                         any = true;
                 }
@@ -159,10 +162,8 @@ int direct_open(Direct *d, Segment *seg, uint32_t id, void *ledger)
         };
         (void)pthread_mutex_init(&d->lock, NULL);
         (void)pthread_mutex_init(&d->shared_lock, NULL);
-        for (unsigned i = 0; i < MH_SHM_THREADS; i++) {
+        for (unsigned i = 0; i < MH_SHM_THREADS; i++)
                 actor_init(&d->seats[i].actor, seg, id, ledger);
-                d->seats[i].credit = DIRECT_CREDIT;
-        }
         d->seats[MH_SHM_THREADS - 1].shared = true;
         enlist(d);
         return 0;
@@ -216,15 +217,10 @@ static DirectSeat *prepare_seat(Direct *d, DirectSeat *seat)
 
 bool direct_is_due(Direct *d)
 {
-        DirectSeat *seat = direct_mine.serial == d->serial ? direct_mine.seat : &d->seats[MH_SHM_THREADS - 1];
+        const DirectSeat *seat = direct_mine.serial == d->serial ? direct_mine.seat : &d->seats[MH_SHM_THREADS - 1];
 
-        /* The last seat is everybody's, and nobody counts exactly there. */
-        if (seat->shared)
-                store_relaxed(&seat->credit, load_relaxed(&seat->credit) - 1);
-        if (load_relaxed(&seat->credit) >= 0)
-                return false;
-        store_relaxed(&seat->credit, DIRECT_CREDIT);
-        return true;
+        /* Relaxed: the last seat is everybody's, and it does not matter who sees it. */
+        return load_relaxed(&seat->turns) % DIRECT_TURNS == 0;
 }
 
 Actor *direct_enter_anyhow(Direct *d)
@@ -243,12 +239,14 @@ Actor *direct_enter_anyhow(Direct *d)
                 (void)pthread_mutex_lock(&d->shared_lock);
         else
                 direct_mine = (DirectMine){ .serial = d->serial, .seat = seat };
-        store_relaxed(&seat->busy, 1);
+        store_relaxed(&seat->turns, load_relaxed(&seat->turns) + 1);
         __atomic_signal_fence(__ATOMIC_SEQ_CST); /* as in direct_enter() */
         return &seat->actor;
 }
 
-void direct_unlock(Direct *d)
+void direct_leave_anyhow(Direct *d, Actor *a)
 {
-        (void)pthread_mutex_unlock(&d->shared_lock);
+        direct_leave(a);
+        if (direct_seat(a)->shared)
+                (void)pthread_mutex_unlock(&d->shared_lock);
 }

@@ -12,15 +12,14 @@
 #include "base/likely.h"
 #include "shm/actor.h"
 
-/* An operation is not the place to see to anything else, but after so many of them it is time to. */
-#define DIRECT_CREDIT 256
+/* An operation is not the place to see to anything else, but after so many of them (times two) it is time to. A power of two. */
+#define DIRECT_TURNS 512U
 
 /* The actor of a thread, as long as the thread has it. */
 typedef struct DirectSeat {
         Actor actor;
         const void *owner; /* what tells threads apart; NULL: free */
-        uint32_t busy;     /* an operation is under way */
-        int32_t credit;    /* operations until the client looks after its connection */
+        uint32_t turns;    /* one more when an operation begins and when it ends: odd means busy */
         bool ready, shared;
 } __attribute__((aligned(128))) DirectSeat; /* two lines: processors fetch them in pairs */
 
@@ -49,29 +48,41 @@ void direct_close(Direct *d);
 /* Has this thread done so much that it is time to look after the connection? */
 bool direct_is_due(Direct *d);
 
-/* The actor for this thread, until direct_leave(), however that costs. */
+/* The actor for this thread, until direct_leave_anyhow(), however that costs. */
 Actor *direct_enter_anyhow(Direct *d);
-void direct_unlock(Direct *d);
+void direct_leave_anyhow(Direct *d, Actor *a);
 
-/* The same if it costs nothing, else NULL. `serial` is that of the attachment, or 0 where it must not be used this way. */
+static inline DirectSeat *direct_seat(Actor *a)
+{
+        return (DirectSeat *)(void *)((uint8_t *)a - offsetof(DirectSeat, actor));
+}
+
+/*
+ * The same if it costs nothing, else NULL; until direct_leave(). `serial` is that of the attachment, or 0 where it must not be used
+ * this way.
+ */
 static inline Actor *direct_enter(uint64_t serial)
 {
         DirectSeat *seat = direct_mine.seat;
+        uint32_t turns;
 
-        if (unlikely(direct_mine.serial != serial) || unlikely(--seat->credit < 0))
+        if (unlikely(direct_mine.serial != serial))
                 return NULL;
-        store_relaxed(&seat->busy, 1);
+        turns = load_relaxed(&seat->turns); /* only this thread changes it */
+        if (unlikely(turns % DIRECT_TURNS == 0))
+                return NULL;
+        store_relaxed(&seat->turns, turns + 1);
         /* The other side of this is in have_company(). */
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        if (!seat)
+                __builtin_unreachable(); /* spares the caller the question */
         return &seat->actor;
 }
 
-static inline void direct_leave(Direct *d, Actor *a)
+static inline void direct_leave(Actor *a)
 {
-        DirectSeat *seat = (DirectSeat *)(void *)((uint8_t *)a - offsetof(DirectSeat, actor));
+        DirectSeat *seat = direct_seat(a);
 
         /* Release: what the operation did comes first. Pairs with have_company(). */
-        store_release(&seat->busy, 0);
-        if (unlikely(seat->shared))
-                direct_unlock(d);
+        store_release(&seat->turns, seat->turns + 1);
 }

@@ -32,7 +32,7 @@ static _cold_ int ask_new(mh_client *c, int type, mh_handle *ret)
         return r;
 }
 
-static _cold_ int ask_open(mh_client *c, mh_handle h, unsigned *ret_type)
+static _cold_ int ask_open(mh_client *c, mh_handle h, int *ret_type)
 {
         BORDER;
         CallReply reply;
@@ -41,8 +41,8 @@ static _cold_ int ask_open(mh_client *c, mh_handle h, unsigned *ret_type)
         if (!h)
                 return -EINVAL;
         r = call_run(c, MH_WIRE_OPEN, (CallRequest){ .open = { .handle = h } }, &reply);
-        if (r == 0)
-                *ret_type = reply.handle.type;
+        if (r == 0 && ret_type)
+                *ret_type = (int)reply.handle.type;
         return r;
 }
 
@@ -55,7 +55,7 @@ static _cold_ int ask_close(mh_client *c, mh_handle h, unsigned *ret_flags)
         if (!h)
                 return -EINVAL;
         r = call_run(c, MH_WIRE_CLOSE, (CallRequest){ .close = { .handle = h } }, &reply);
-        if (r == 0)
+        if (r == 0 && ret_flags)
                 *ret_flags = (reply.closed.destroy & MH_WIRE_CLOSE_DESTROY ? MH_CLOSED_HERE : 0) |
                              (reply.closed.destroy & MH_WIRE_CLOSE_GONE ? MH_CLOSED_EVERYWHERE : 0);
         return r;
@@ -63,70 +63,129 @@ static _cold_ int ask_close(mh_client *c, mh_handle h, unsigned *ret_flags)
 
 /* ---------------------------------------------------------------------------------------------- public */
 
-int mh_new(mh_client *c, int type, mh_handle *ret)
+static inline int new_here(Actor *a, int type, mh_handle *ret)
 {
-        Actor *a;
-        int r;
-
-        r = client_enter(c, &a);
-        if (unlikely(r <= 0))
-                return r < 0 ? r : ask_new(c, type, ret);
-        r = likely(ret) ? slot_new(a, (unsigned)type, ret) : -EINVAL;
-        client_leave(c, a);
-        return r;
+        return likely(ret) ? slot_new(a, (unsigned)type, ret) : -EINVAL;
 }
 
-int mh_open(mh_client *c, mh_handle h, int *ret_type)
-{
-        unsigned type;
-        Actor *a;
-        int r;
-
-        r = client_enter(c, &a);
-        if (likely(r > 0)) {
-                r = slot_open(a, h, &type);
-                client_leave(c, a);
-        } else if (r == 0)
-                r = ask_open(c, h, &type);
-        if (likely(r == 0) && ret_type)
-                *ret_type = (int)type;
-        return r;
-}
-
-int mh_close(mh_client *c, mh_handle h, unsigned *ret_flags)
-{
-        unsigned flags;
-        Actor *a;
-        int r;
-
-        r = client_enter(c, &a);
-        if (likely(r > 0)) {
-                r = slot_close(a, h, &flags);
-                client_leave(c, a);
-        } else if (r == 0)
-                r = ask_close(c, h, &flags);
-        if (likely(r == 0) && ret_flags)
-                *ret_flags = flags;
-        return r;
-}
-
-int mh_payload(mh_client *c, mh_handle h, void **ret, size_t *ret_size)
+static int payload_here(Actor *a, mh_handle h, void **ret, size_t *ret_size)
 {
         struct mh_shm_slot *slot;
-        Actor *a;
         int r;
 
-        r = client_enter(c, &a);
-        if (unlikely(r <= 0))
-                return r < 0 ? r : client_no_memory(c, ret && h);
-        r = likely(ret) ? slot_held(a, h, &slot) : -EINVAL;
-        client_leave(c, a);
+        if (unlikely(!ret))
+                return -EINVAL;
+        r = slot_held(a, h, &slot);
         if (unlikely(r < 0))
                 return r;
         *ret = slot->payload;
         if (ret_size)
                 *ret_size = sizeof(slot->payload);
         return 0;
+}
+
+static _cold_ int new_slowly(mh_client *c, int type, mh_handle *ret)
+{
+        Actor *a;
+        int r = client_enter_slowly(c, &a);
+
+        if (r == 0)
+                return ask_new(c, type, ret);
+        if (r > 0) {
+                r = new_here(a, type, ret);
+                client_leave_slowly(c, a);
+        }
+        return r;
+}
+
+int mh_new(mh_client *c, int type, mh_handle *ret)
+{
+        Actor *a = client_enter(c);
+        int r;
+
+        if (unlikely(!a))
+                return new_slowly(c, type, ret);
+        r = new_here(a, type, ret);
+        client_leave(a);
+        return r;
+}
+
+static _cold_ int open_slowly(mh_client *c, mh_handle h, int *ret_type)
+{
+        Actor *a;
+        int r = client_enter_slowly(c, &a);
+
+        if (r == 0)
+                return ask_open(c, h, ret_type);
+        if (r > 0) {
+                r = slot_open(a, h, (unsigned *)ret_type);
+                client_leave_slowly(c, a);
+        }
+        return r;
+}
+
+int mh_open(mh_client *c, mh_handle h, int *ret_type)
+{
+        Actor *a = client_enter(c);
+        int r;
+
+        if (unlikely(!a))
+                return open_slowly(c, h, ret_type);
+        r = slot_open(a, h, (unsigned *)ret_type);
+        client_leave(a);
+        return r;
+}
+
+static _cold_ int close_slowly(mh_client *c, mh_handle h, unsigned *ret_flags)
+{
+        Actor *a;
+        int r = client_enter_slowly(c, &a);
+
+        if (r == 0)
+                return ask_close(c, h, ret_flags);
+        if (r > 0) {
+                r = slot_close(a, h, ret_flags);
+                client_leave_slowly(c, a);
+        }
+        return r;
+}
+
+int mh_close(mh_client *c, mh_handle h, unsigned *ret_flags)
+{
+        Actor *a = client_enter(c);
+        int r;
+
+        if (unlikely(!a))
+                return close_slowly(c, h, ret_flags);
+        r = slot_close(a, h, ret_flags);
+        client_leave(a);
+        return r;
+}
+
+static _cold_ int payload_slowly(mh_client *c, mh_handle h, void **ret, size_t *ret_size)
+{
+        Actor *a;
+        int r = client_enter_slowly(c, &a);
+
+        if (r == 0)
+                return client_no_memory(c, ret && h);
+        if (r > 0) {
+                r = payload_here(a, h, ret, ret_size);
+                client_leave_slowly(c, a);
+        }
+        return r;
+}
+
+int mh_payload(mh_client *c, mh_handle h, void **ret, size_t *ret_size)
+{
+        Actor *a = client_enter(c);
+        int r;
+
+        if (unlikely(!a))
+                return payload_slowly(c, h, ret, ret_size);
+        r = payload_here(a, h, ret, ret_size);
+        client_leave(a);
+        return r;
 }
 
 const char *mh_type_name(int type)

@@ -46,44 +46,20 @@ static _cold_ int ask_give(mh_client *c, mh_scratch s, mh_handle h)
 
 /* ---------------------------------------------------------------------------------------------- public */
 
-int mh_scratch_alloc(mh_client *c, size_t size, mh_scratch *ret)
+static inline int alloc_here(Actor *a, size_t size, mh_scratch *ret)
 {
-        Actor *a;
-        int r;
-
-        r = client_enter(c, &a);
-        if (unlikely(r <= 0))
-                return r < 0 ? r : ask_scratch(c, size, ret);
-        r = likely(ret) ? scratch_alloc(a, size, ret, NULL) : -EINVAL;
-        client_leave(c, a);
-        return r;
+        return likely(ret) ? scratch_alloc(a, size, ret, NULL) : -EINVAL;
 }
 
-int mh_scratch_free(mh_client *c, mh_scratch s)
-{
-        Actor *a;
-        int r;
-
-        r = client_enter(c, &a);
-        if (unlikely(r <= 0))
-                return r < 0 ? r : ask_free(c, s);
-        r = scratch_free(a, s);
-        client_leave(c, a);
-        return r;
-}
-
-int mh_scratch_data(mh_client *c, mh_scratch s, void **ret, size_t *ret_size)
+static int data_here(Actor *a, mh_scratch s, void **ret, size_t *ret_size)
 {
         uint64_t size;
         void *data;
-        Actor *a;
         int r;
 
-        r = client_enter(c, &a);
-        if (unlikely(r <= 0))
-                return r < 0 ? r : client_no_memory(c, ret && s);
-        r = likely(ret) ? scratch_lookup(a, s, &data, &size) : -EINVAL;
-        client_leave(c, a);
+        if (unlikely(!ret))
+                return -EINVAL;
+        r = scratch_lookup(a, s, &data, &size);
         if (unlikely(r < 0))
                 return r;
         *ret = data;
@@ -92,16 +68,112 @@ int mh_scratch_data(mh_client *c, mh_scratch s, void **ret, size_t *ret_size)
         return 0;
 }
 
-int mh_scratch_give(mh_client *c, mh_scratch s, mh_handle h)
+static int give_here(Actor *a, mh_scratch s, mh_handle h)
+{
+        return likely(s && h) ? scratch_give(a, s, h) : -EINVAL;
+}
+
+static _cold_ int scratch_alloc_slowly(mh_client *c, size_t size, mh_scratch *ret)
 {
         Actor *a;
+        int r = client_enter_slowly(c, &a);
+
+        if (r == 0)
+                return ask_scratch(c, size, ret);
+        if (r > 0) {
+                r = alloc_here(a, size, ret);
+                client_leave_slowly(c, a);
+        }
+        return r;
+}
+
+int mh_scratch_alloc(mh_client *c, size_t size, mh_scratch *ret)
+{
+        Actor *a = client_enter(c);
         int r;
 
-        r = client_enter(c, &a);
-        if (unlikely(r <= 0))
-                return r < 0 ? r : ask_give(c, s, h);
-        r = likely(s && h) ? scratch_give(a, s, h) : -EINVAL;
-        client_leave(c, a);
+        if (unlikely(!a))
+                return scratch_alloc_slowly(c, size, ret);
+        r = alloc_here(a, size, ret);
+        client_leave(a);
+        return r;
+}
+
+static _cold_ int scratch_free_slowly(mh_client *c, mh_scratch s)
+{
+        Actor *a;
+        int r = client_enter_slowly(c, &a);
+
+        if (r == 0)
+                return ask_free(c, s);
+        if (r > 0) {
+                r = scratch_free(a, s);
+                client_leave_slowly(c, a);
+        }
+        return r;
+}
+
+int mh_scratch_free(mh_client *c, mh_scratch s)
+{
+        Actor *a = client_enter(c);
+        int r;
+
+        if (unlikely(!a))
+                return scratch_free_slowly(c, s);
+        r = scratch_free(a, s);
+        client_leave(a);
+        return r;
+}
+
+static _cold_ int scratch_data_slowly(mh_client *c, mh_scratch s, void **ret, size_t *ret_size)
+{
+        Actor *a;
+        int r = client_enter_slowly(c, &a);
+
+        if (r == 0)
+                return client_no_memory(c, ret && s);
+        if (r > 0) {
+                r = data_here(a, s, ret, ret_size);
+                client_leave_slowly(c, a);
+        }
+        return r;
+}
+
+int mh_scratch_data(mh_client *c, mh_scratch s, void **ret, size_t *ret_size)
+{
+        Actor *a = client_enter(c);
+        int r;
+
+        if (unlikely(!a))
+                return scratch_data_slowly(c, s, ret, ret_size);
+        r = data_here(a, s, ret, ret_size);
+        client_leave(a);
+        return r;
+}
+
+static _cold_ int scratch_give_slowly(mh_client *c, mh_scratch s, mh_handle h)
+{
+        Actor *a;
+        int r = client_enter_slowly(c, &a);
+
+        if (r == 0)
+                return ask_give(c, s, h);
+        if (r > 0) {
+                r = give_here(a, s, h);
+                client_leave_slowly(c, a);
+        }
+        return r;
+}
+
+int mh_scratch_give(mh_client *c, mh_scratch s, mh_handle h)
+{
+        Actor *a = client_enter(c);
+        int r;
+
+        if (unlikely(!a))
+                return scratch_give_slowly(c, s, h);
+        r = give_here(a, s, h);
+        client_leave(a);
         return r;
 }
 

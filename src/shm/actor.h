@@ -26,13 +26,19 @@ typedef struct ActorClass {
 typedef struct Actor {
         Segment *seg;
         uint32_t id;
-        uint64_t small;              /* what the word of a span says from which this actor takes small blocks, but for
+        uint64_t small;  /* what the word of a span says from which this actor takes small blocks, but for
                                            incarnation and class */
-        unsigned thread;             /* below MH_SHM_THREADS: which lines and spans of the client are this actor's */
-        uint32_t alone;              /* no other thread uses the ledger at the same time: see actor_set_alone() */
+        unsigned thread; /* below MH_SHM_THREADS: which lines and spans of the client are this actor's */
+        uint32_t alone;  /* no other thread uses the ledger at the same time: see actor_set_alone() */
+        /* Slots from `window` on, so many, whose words in the ledger have memory and can be changed by plain stores: none if this
+         * actor is not alone. See ledger_move_window(). */
+        uint32_t window, window_size;
+        uint64_t bit;                /* this client's among the holder bits in the slot itself; 0: it is not there */
         struct mh_shm_account *page; /* the first page of the ledger */
         struct mh_shm_account_line *account;
         struct mh_shm_hazard_line *hazard;
+        struct mh_shm_slot *slots; /* of the segment, as `shared` */
+        const struct mh_shm_shared *shared;
         uint64_t *ledger; /* words per slot */
         uint64_t *span_bits;
         struct mh_shm_intent
@@ -56,13 +62,19 @@ void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger);
 void actor_set_thread(Actor *a, unsigned thread);
 
 /*
- * As long as one thread works for a client, the ledger needs no locked instruction: nobody else changes its words. Who makes it
- * false (before another thread begins) sees to it that this actor is not in the middle of an operation afterwards. Any thread may
- * say it; relaxed, because that is what orders it.
+ * As long as one thread works for a client, the ledger needs no locked instruction: nobody else changes its words. Any thread may
+ * say that an actor is alone, or not any more. The latter takes four steps, between which every thread of the process
+ * passes a barrier: actor_set_alone(false), barrier, actor_close_window(), barrier; and then the actor is not in the middle of an operation
+ * for a moment. Relaxed: that is what orders it.
  */
 static inline void actor_set_alone(Actor *a, bool alone)
 {
         store_relaxed(&a->alone, alone ? 1 : 0);
+}
+
+static inline void actor_close_window(Actor *a)
+{
+        store_relaxed(&a->window_size, 0);
 }
 
 /* Adds to a number of this actor's account line, wrapping: all but the last line are one thread's alone. */

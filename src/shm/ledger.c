@@ -25,6 +25,9 @@ void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger)
                 .page = ledger,
                 .account = &((struct mh_shm_account *)ledger)->line[0],
                 .hazard = &seg->hazards[id].line[0],
+                .bit = id < MH_SHM_GROUP_CLIENTS ? UINT64_C(1) << id : 0,
+                .slots = seg->slots,
+                .shared = seg->shared,
                 .ledger = (uint64_t *)((uint8_t *)ledger + seg->ledger_slots),
                 .span_bits = (uint64_t *)((uint8_t *)ledger + seg->ledger_spans),
         };
@@ -69,6 +72,37 @@ static int reserve(Actor *a, uint64_t offset)
                 return r;
         (void)fetch_or_sc(&a->page->reserved[unit / 64], UINT64_C(1) << unit % 64);
         return 0;
+}
+
+/* Words per unit. */
+#define UNIT_SLOTS (MH_SHM_LEDGER_UNIT / (uint32_t)sizeof(uint64_t))
+
+/*
+ * The size last, because an actor that stops being alone in this moment may be told so between any two lines here: whoever tells it
+ * closes the window after a barrier, and if we open it after that, we see what was written before the barrier.
+ */
+static void move_window(Actor *a, uint32_t slot)
+{
+        uint32_t first = slot / UNIT_SLOTS * UNIT_SLOTS, left = a->seg->n_slots - first;
+
+        if (!load_relaxed(&a->alone))
+                return;
+        a->window = first;
+        store_relaxed(&a->window_size, left < UNIT_SLOTS ? left : UNIT_SLOTS);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        if (!load_relaxed(&a->alone))
+                actor_close_window(a);
+}
+
+bool ledger_move(Actor *a, uint32_t slot)
+{
+        uint64_t offset = (uint64_t)slot * sizeof(uint64_t);
+
+        if (!ledger_is_reserved(a, offset))
+                return false;
+        a->ledger_unit = offset / MH_SHM_LEDGER_UNIT + 1;
+        move_window(a, slot);
+        return true;
 }
 
 static uint64_t slot_offset(uint32_t slot)

@@ -21,17 +21,23 @@ int ledger_reserve_span(Actor *a, uint32_t span);
 /* Has the part of the ledger at `offset` (from ledger_slots) memory? */
 bool ledger_is_reserved(const Actor *a, uint64_t offset);
 
+/* Goes to the part with this slot's word, and its window. False: it has no memory. */
+bool ledger_move(Actor *a, uint32_t slot);
+
 /* The word, or 0 where it has no memory yet. */
 static inline uint64_t ledger_load(Actor *a, uint32_t slot)
 {
-        uint64_t offset = (uint64_t)slot * sizeof(uint64_t);
-
-        if (unlikely(a->ledger_unit != offset / MH_SHM_LEDGER_UNIT + 1)) {
-                if (!ledger_is_reserved(a, offset))
+        if (unlikely(a->ledger_unit != (uint64_t)slot * sizeof(uint64_t) / MH_SHM_LEDGER_UNIT + 1) ||
+            unlikely(!load_relaxed(&a->window_size) && load_relaxed(&a->alone)))
+                if (!ledger_move(a, slot))
                         return 0;
-                a->ledger_unit = offset / MH_SHM_LEDGER_UNIT + 1;
-        }
         return load_sc(&a->ledger[slot]);
+}
+
+/* Can the slot's word be changed by plain stores? */
+static inline bool ledger_in_window(const Actor *a, uint32_t slot)
+{
+        return likely(slot - a->window < load_relaxed(&a->window_size));
 }
 
 /* One compare-and-swap. Needs ledger_reserve_slot(), or a word that was not 0. */

@@ -474,9 +474,9 @@ static void *mapped_at(const Segment *seg, enum mh_shm_region_id region, uint64_
         if (region == MH_SHM_REGION_LEDGERS && !seg->base) {
                 uint64_t own = (uint64_t)seg->ledger_id * seg->ledger_stride;
 
-                return seg->ledger && offset >= own && offset < own + seg->ledger_stride ?
-                               (uint8_t *)seg->ledger + (offset - own) :
-                               NULL;
+                return seg->ledger && offset >= own && offset < own + seg->ledger_stride
+                               ? (uint8_t *)seg->ledger + (offset - own)
+                               : NULL;
         }
         if (region >= MH_SHM_REGION_SPANS) {
                 start = (uint8_t *)seg->spans;
@@ -489,7 +489,8 @@ static void *mapped_at(const Segment *seg, enum mh_shm_region_id region, uint64_
  * The same without a descriptor, after the program closed ours: the mapping reaches the object as well. (Populating it takes
  * Linux 5.14; an EFAULT stands for the SIGBUS that a touch would have been, which is to say: full.)
  */
-static int change_mapped_pages(const Segment *seg, int mode, enum mh_shm_region_id region, uint64_t offset, uint64_t size)
+static int change_mapped_pages(const Segment *seg, int mode, enum mh_shm_region_id region, uint64_t offset,
+                               uint64_t size)
 {
         uint8_t *p = mapped_at(seg, region, offset);
         uint64_t slack = (uintptr_t)p % MH_SHM_PAGE;

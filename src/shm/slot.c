@@ -49,20 +49,36 @@ static uint64_t *holder_word(Segment *seg, uint32_t slot, unsigned group)
         return group == 0 ? &seg->slots[slot].holders : &seg->holders[(size_t)(group - 1) * seg->n_slots + slot];
 }
 
-static void holder_set(Actor *a, uint32_t slot)
+static inline void holder_set(Actor *a, uint32_t slot)
 {
-        (void)fetch_or_sc(holder_word(a->seg, slot, a->id / MH_SHM_GROUP_CLIENTS),
-                          UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS);
+        if (likely(a->bit))
+                (void)fetch_or_sc(&a->slots[slot].holders, a->bit);
+        else
+                (void)fetch_or_sc(holder_word(a->seg, slot, a->id / MH_SHM_GROUP_CLIENTS),
+                                  UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS);
 }
 
-static void holder_clear(Actor *a, uint32_t slot)
+static _noinline_ uint64_t holder_clear_in_group(Actor *a, uint32_t slot)
 {
         unsigned group = a->id / MH_SHM_GROUP_CLIENTS;
+        uint64_t bit = UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS;
 
         /* Without memory for the bit it was never set. */
         if (group > chunk_groups(load_sc(&a->seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word)))
-                return;
-        (void)fetch_and_sc(holder_word(a->seg, slot, group), ~(UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS));
+                return 0;
+        return fetch_and_sc(holder_word(a->seg, slot, group), ~bit) & ~bit;
+}
+
+/* What is left of the word: not 0 if others of this group hold the handle. */
+static inline uint64_t holder_clear(Actor *a, uint32_t slot)
+{
+        struct mh_shm_slot *s = &a->slots[slot];
+
+        if (unlikely(!a->bit))
+                return holder_clear_in_group(a, slot);
+        /* Two instructions, where one that also tells the rest would have to be tried again when others are at it. */
+        (void)fetch_and_sc(&s->holders, ~a->bit);
+        return load_sc(&s->holders);
 }
 
 /* The words beyond the first: are they all zero but for `own` in that of `group`? */
@@ -81,7 +97,7 @@ static bool holder_alone(Actor *a, uint32_t slot)
         unsigned group = a->id / MH_SHM_GROUP_CLIENTS;
         uint64_t own = UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS;
 
-        if (load_sc(&a->seg->slots[slot].holders) != (group == 0 ? own : 0))
+        if (load_sc(&a->slots[slot].holders) != (group == 0 ? own : 0))
                 return false;
         return likely(groups == 0) || holder_rest_is(a->seg, slot, groups, group, own);
 }
@@ -95,13 +111,19 @@ static bool holder_any(Segment *seg, uint32_t slot)
         return unlikely(groups > 0) && !holder_rest_is(seg, slot, groups, 0, 0);
 }
 
+/* What is seen at a glance: this client holds it, and none of those whose bits are in the slot. */
+static inline bool holder_seems_alone(const Actor *a, uint32_t slot)
+{
+        return load_relaxed(&a->slots[slot].holders) == a->bit;
+}
+
 /* ------------------------------------------------------------------------------------------------ accounts */
 
 static int check_quota(const Actor *a)
 {
         int64_t handles = (int64_t)load_relaxed(&a->account->handles); /* of one thread: may be below zero */
 
-        return handles >= 0 && (uint64_t)handles >= load_relaxed(&a->seg->shared->limit_client_handles) ? -EDQUOT : 0;
+        return handles >= 0 && (uint64_t)handles >= load_relaxed(&a->shared->limit_client_handles) ? -EDQUOT : 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ the end of a handle */
@@ -117,7 +139,7 @@ static uint64_t state_after(const Segment *seg, uint64_t state)
 /* RESERVED or DEAD, and this client's: nobody else changes the state. */
 static void release(Actor *a, uint32_t slot)
 {
-        struct mh_shm_slot *s = &a->seg->slots[slot];
+        struct mh_shm_slot *s = &a->slots[slot];
         uint64_t next = state_after(a->seg, load_relaxed(&s->state));
 
         store_sc(&s->state, next);
@@ -126,9 +148,9 @@ static void release(Actor *a, uint32_t slot)
 }
 
 /* DEAD and this client's: what the next handle here must not find. Each step can be repeated. */
-static void clean(Actor *a, uint32_t slot)
+static inline void clean(Actor *a, uint32_t slot)
 {
-        struct mh_shm_slot *s = &a->seg->slots[slot];
+        struct mh_shm_slot *s = &a->slots[slot];
 
         if (unlikely(load_sc(&s->refs[0]) | load_sc(&s->refs[1]) | load_sc(&s->refs[2]) | load_sc(&s->refs[3])))
                 scratch_drop_refs(a, slot);
@@ -148,9 +170,9 @@ static void bury(Actor *a, uint32_t slot)
  * Destroys the handle if it is LIVE and nobody holds it. This client's ledger names the slot and its own bit is clear. Says
  * whether it destroyed it; -EAGAIN when others went on setting and clearing bits for very long.
  */
-static int destroy_unheld(Actor *a, uint32_t slot)
+static _noinline_ int destroy_unheld(Actor *a, uint32_t slot)
 {
-        struct mh_shm_slot *s = &a->seg->slots[slot];
+        struct mh_shm_slot *s = &a->slots[slot];
 
         for (unsigned turn = 0; turn < SETTLE_TURNS; turn++) {
                 uint64_t live = load_sc(&s->state), dying, dead;
@@ -177,11 +199,10 @@ static int destroy_unheld(Actor *a, uint32_t slot)
         return -EAGAIN;
 }
 
-/* Gives up the holder bit; the ledger word is IN_FLIGHT. As destroy_unheld(). */
-static int drop(Actor *a, uint32_t slot)
+/* Gives up the holder bit; the ledger word is IN_FLIGHT. As destroy_unheld(), which need not look where another bit was seen. */
+static inline int drop(Actor *a, uint32_t slot)
 {
-        holder_clear(a, slot);
-        return destroy_unheld(a, slot);
+        return holder_clear(a, slot) ? 0 : destroy_unheld(a, slot);
 }
 
 /*
@@ -189,37 +210,38 @@ static int drop(Actor *a, uint32_t slot)
  * the next handle. An opener sets its bit and then looks at the state, as ever, so either it is seen here or it sees DYING.
  * False: others hold it too, and drop() is right.
  */
-static bool destroy_alone(Actor *a, uint32_t slot)
+static inline bool destroy_alone(Actor *a, uint32_t slot)
 {
-        struct mh_shm_slot *s = &a->seg->slots[slot];
-        uint64_t live = load_sc(&s->state), dying, seen = live;
+        struct mh_shm_slot *s = &a->slots[slot];
+        uint64_t live, dying, seen;
 
-        if (state_phase(live) != MH_SHM_PHASE_LIVE || !holder_alone(a, slot))
+        seen = live = load_sc(&s->state);
+        if (unlikely(state_phase(live) != MH_SHM_PHASE_LIVE))
                 return false;
-        dying = state_make(state_generation(live), MH_SHM_PHASE_DYING, state_type(live), a->id);
-        if (!cas_sc(&s->state, &seen, dying))
+        dying = state_with(live, MH_SHM_PHASE_DYING, a->id);
+        if (unlikely(!cas_sc(&s->state, &seen, dying)))
                 return false;
         seen = dying;
-        if (!holder_alone(a, slot)) {
+        if (unlikely(!holder_alone(a, slot))) {
                 (void)cas_sc(&s->state, &seen, live); /* called off; or rescued, which comes to the same */
                 return false;
         }
-        return cas_sc(&s->state, &seen, state_make(state_generation(live), MH_SHM_PHASE_DEAD, state_type(live), a->id));
+        return cas_sc(&s->state, &seen, state_with(live, MH_SHM_PHASE_DEAD, a->id));
 }
 
 /* DEAD and this client's, its bit set: keeps it as RESERVED. False: it cannot be, or there are enough. */
-static bool keep(Actor *a, uint32_t slot)
+static inline bool keep(Actor *a, uint32_t slot)
 {
-        struct mh_shm_slot *s = &a->seg->slots[slot];
+        struct mh_shm_slot *s = &a->slots[slot];
         uint64_t next;
 
-        if (a->n_kept >= a->max_kept)
+        if (unlikely(a->n_kept >= a->max_kept))
                 return false;
         next = state_after(a->seg, load_relaxed(&s->state));
-        if (!next)
+        if (unlikely(!next))
                 return false;
         /* Release: both phases are ours alone to leave. Pairs with the look of a stale opener, which finds another generation. */
-        store_release(&s->state, state_make(state_generation(next), MH_SHM_PHASE_RESERVED, 0, a->id));
+        store_release(&s->state, state_with(next, MH_SHM_PHASE_RESERVED, a->id));
         a->kept[a->n_kept++] = slot;
         return true;
 }
@@ -249,9 +271,9 @@ static int try_reserve(Actor *a, uint32_t slot)
         if (r < 0)
                 goto not_this;
 
-        state = load_sc(&a->seg->slots[slot].state);
+        state = load_sc(&a->slots[slot].state);
         if (state_phase(state) == MH_SHM_PHASE_FREE && state &&
-            cas_sc(&a->seg->slots[slot].state, &state,
+            cas_sc(&a->slots[slot].state, &state,
                    state_make(state_generation(state), MH_SHM_PHASE_RESERVED, 0, a->id))) {
                 chunk_note_taken(a->seg, slot);
                 holder_set(a, slot);
@@ -260,7 +282,7 @@ static int try_reserve(Actor *a, uint32_t slot)
         }
         /* The hint was wrong. Put it right, and look again, because the slot may have become free before that. */
         chunk_note_taken(a->seg, slot);
-        state = load_sc(&a->seg->slots[slot].state);
+        state = load_sc(&a->slots[slot].state);
         if (state_phase(state) == MH_SHM_PHASE_FREE && state)
                 chunk_note_free(a->seg, slot);
 
@@ -350,23 +372,28 @@ int slot_reserve(Actor *a, uint32_t *ret_slot)
         return r < 0 ? r : 0;
 }
 
-void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle)
+/* The slot is RESERVED by us: nobody else changes its state. `gen` is the next handle's. */
+static inline void make_live(Actor *a, uint32_t slot, uint64_t gen, unsigned type, uint64_t *ret_handle)
 {
-        struct mh_shm_slot *s = &a->seg->slots[slot];
-        uint64_t gen = state_generation(load_relaxed(&s->state)); /* RESERVED by us: nobody else changes it */
-
-        assert(state_phase(load_relaxed(&s->state)) == MH_SHM_PHASE_RESERVED);
-        ledger_settle(a, slot, ledger_make(gen, 1));
         actor_count(a, &a->account->created, 1);
         /* Release: RESERVED is ours alone to leave. Who finds it LIVE finds the bit. Pairs with the look in slot_open(). */
-        store_release(&s->state, state_make(gen, MH_SHM_PHASE_LIVE, type, 0));
+        store_release(&a->slots[slot].state, state_make(gen, MH_SHM_PHASE_LIVE, type, 0));
         *ret_handle = handle_make(gen, slot);
+}
+
+_noinline_ void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle)
+{
+        uint64_t state = load_relaxed(&a->slots[slot].state), gen = state_generation(state);
+
+        assert(state_phase(state) == MH_SHM_PHASE_RESERVED);
+        ledger_settle(a, slot, ledger_make(gen, 1));
+        make_live(a, slot, gen, type, ret_handle);
 }
 
 void slot_unreserve(Actor *a, uint32_t slot)
 {
         actor_count(a, &a->account->handles, -UINT64_C(1));
-        holder_clear(a, slot);
+        (void)holder_clear(a, slot);
         release(a, slot);
         ledger_settle(a, slot, 0);
 }
@@ -385,18 +412,36 @@ static int refill(Actor *a)
         return a->n_kept ? 0 : r;
 }
 
+static _cold_ int new_after_refill(Actor *a, unsigned type, uint64_t *ret_handle)
+{
+        int r = refill(a);
+
+        if (r == 0)
+                slot_publish(a, a->kept[--a->n_kept], type, ret_handle);
+        return r;
+}
+
+static _noinline_ int new_outside_window(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle)
+{
+        slot_publish(a, slot, type, ret_handle);
+        return 0;
+}
+
 int slot_new(Actor *a, unsigned type, uint64_t *ret_handle)
 {
-        int r;
+        uint64_t gen;
+        uint32_t slot;
 
-        if (!type_is_valid(type))
+        if (unlikely(!type_is_valid(type)))
                 return -EINVAL;
-        if (!a->n_kept) {
-                r = refill(a);
-                if (r < 0)
-                        return r;
-        }
-        slot_publish(a, a->kept[--a->n_kept], type, ret_handle);
+        if (unlikely(!a->n_kept))
+                return new_after_refill(a, type, ret_handle);
+        slot = a->kept[--a->n_kept];
+        if (!ledger_in_window(a, slot))
+                return new_outside_window(a, slot, type, ret_handle);
+        gen = state_generation(load_relaxed(&a->slots[slot].state));
+        store_release(&a->ledger[slot], ledger_make(gen, 1)); /* as in ledger_settle(); nobody waits */
+        make_live(a, slot, gen, type, ret_handle);
         return 0;
 }
 
@@ -433,9 +478,9 @@ static int make_room(Actor *a, uint32_t slot)
 }
 
 /* The ledger word is IN_FLIGHT. 0 and it is ours, -ESTALE and nothing is. */
-static int take(Actor *a, uint64_t handle, unsigned *ret_type)
+static inline int take(Actor *a, uint64_t handle, unsigned *ret_type)
 {
-        struct mh_shm_slot *s = &a->seg->slots[handle_slot(handle)];
+        struct mh_shm_slot *s = &a->slots[handle_slot(handle)];
         uint64_t gen = handle_generation(handle), state = load_sc(&s->state);
 
         /* A look before the bit is set spares a stale handle's slot the disturbance; it decides nothing else. */
@@ -445,8 +490,9 @@ static int take(Actor *a, uint64_t handle, unsigned *ret_type)
 
         state = load_sc(&s->state);
         for (;;) {
-                if (state_generation(state) == gen && state_phase(state) == MH_SHM_PHASE_LIVE) {
-                        *ret_type = state_type(state);
+                if (likely(state_generation(state) == gen) && likely(state_phase(state) == MH_SHM_PHASE_LIVE)) {
+                        if (ret_type)
+                                *ret_type = state_type(state);
                         return 0;
                 }
                 if (state_generation(state) != gen || state_phase(state) != MH_SHM_PHASE_DYING)
@@ -461,7 +507,7 @@ static int take(Actor *a, uint64_t handle, unsigned *ret_type)
         return -ESTALE;
 }
 
-static int open_first(Actor *a, uint64_t handle, unsigned *ret_type)
+static _noinline_ int open_first(Actor *a, uint64_t handle, unsigned *ret_type)
 {
         uint32_t slot = handle_slot(handle);
         uint64_t word;
@@ -510,11 +556,10 @@ static int wait_turn(Actor *a, uint32_t slot, uint64_t word)
         return word & MH_SHM_LEDGER_IN_FLIGHT ? -EAGAIN : 0;
 }
 
-int slot_open(Actor *a, uint64_t handle, unsigned *ret_type)
+static _noinline_ int open_anyhow(Actor *a, uint64_t handle, unsigned *ret_type)
 {
         uint64_t gen = handle_generation(handle);
         uint32_t slot = handle_slot(handle);
-        unsigned type;
         int r;
 
         r = check_handle(a, handle);
@@ -530,8 +575,7 @@ int slot_open(Actor *a, uint64_t handle, unsigned *ret_type)
                                 return r;
                         if (!ledger_change(a, slot, 0, ledger_make(gen, MH_SHM_LEDGER_IN_FLIGHT)))
                                 continue;
-                        r = open_first(a, handle, &type);
-                        break;
+                        return open_first(a, handle, ret_type);
                 } else if (unlikely(word & MH_SHM_LEDGER_IN_FLIGHT)) {
                         r = wait_turn(a, slot, word);
                         if (r < 0)
@@ -542,14 +586,61 @@ int slot_open(Actor *a, uint64_t handle, unsigned *ret_type)
                         return -EOVERFLOW;
                 } else if (ledger_change(a, slot, word, word + 1)) {
                         /* Held, so it lives as long as we do not close it. */
-                        type = state_type(load_sc(&a->seg->slots[slot].state));
-                        r = 0;
-                        break;
+                        if (ret_type)
+                                *ret_type = state_type(load_relaxed(&a->slots[slot].state));
+                        return 0;
                 }
         }
-        if (r == 0 && ret_type)
-                *ret_type = type;
-        return r;
+}
+
+/*
+ * The usual case of open_first(), for a slot in the window: the chunk is open (it has a descriptor, else the ledger would have no
+ * memory there), and this client's bit is in the slot. The ledger word is 0.
+ */
+static _noinline_ int open_first_here(Actor *a, uint64_t handle, unsigned *ret_type)
+{
+        uint32_t slot = handle_slot(handle);
+        int r;
+
+        /* Release, as in ledger_change(). */
+        store_release(&a->ledger[slot], (handle - slot) | MH_SHM_LEDGER_IN_FLIGHT);
+        hazard_order(a);
+        if (unlikely(!a->bit) || unlikely(check_quota(a) < 0) ||
+            unlikely(chunk_state(load_sc(&a->seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word)) != MH_SHM_CHUNK_OPEN))
+                return open_first(a, handle, ret_type);
+        r = take(a, handle, ret_type);
+        if (unlikely(r < 0)) {
+                ledger_settle(a, slot, 0);
+                return r;
+        }
+        actor_count(a, &a->account->handles, 1);
+        store_release(&a->ledger[slot], (handle - slot) + 1); /* as in ledger_settle(); nobody waits */
+        return 0;
+}
+
+/*
+ * In the window a word is ours alone to change. What it has in common with the handle is its generation, so the difference of the
+ * two is how often this client holds this very handle; where it is another one, or a flag is set, the difference is greater
+ * than any such number.
+ */
+int slot_open(Actor *a, uint64_t handle, unsigned *ret_type)
+{
+        uint32_t slot = handle_slot(handle);
+        uint64_t count;
+
+        if (unlikely(!ledger_in_window(a, slot)))
+                return open_anyhow(a, handle, ret_type);
+        count = load_relaxed(&a->ledger[slot]) ^ (handle - slot);
+        if (count - 1 < MH_SHM_LEDGER_COUNT_MASK - 1) {
+                store_release(&a->ledger[slot], (handle - slot) + count + 1); /* as in ledger_change() */
+                /* Held, so it lives as long as we do not close it. */
+                if (ret_type)
+                        *ret_type = state_type(load_relaxed(&a->slots[slot].state));
+                return 0;
+        }
+        if (likely(count == handle - slot) && likely(count != 0))
+                return open_first_here(a, handle, ret_type);
+        return open_anyhow(a, handle, ret_type);
 }
 
 /* ------------------------------------------------------------------------------------------------ close */
@@ -576,43 +667,75 @@ bool slot_is_alive(const Actor *a, uint64_t handle, unsigned *ret_type)
         return true;
 }
 
-/* The ledger word is IN_FLIGHT. */
-static int close_last(Actor *a, uint64_t handle, unsigned *ret_flags)
+static inline int closed(unsigned *ret_flags, unsigned flags)
 {
-        uint32_t slot = handle_slot(handle);
-        unsigned type;
-        int r;
+        if (ret_flags)
+                *ret_flags = flags;
+        return 0;
+}
 
-        if (destroy_alone(a, slot)) {
-                *ret_flags = SLOT_CLOSED_HERE | SLOT_CLOSED_EVERYWHERE;
-                clean(a, slot);
-                if (keep(a, slot)) {
-                        ledger_settle(a, slot, MH_SHM_LEDGER_RESERVED);
-                        return 0;
-                }
-                holder_clear(a, slot);
-                release(a, slot);
-        } else {
-                r = drop(a, slot);
-                if (r < 0 && take(a, handle, &type) == 0) {
-                        /* Nothing has happened. */
-                        ledger_settle(a, slot, ledger_make(handle_generation(handle), 1));
-                        return r;
-                }
-                *ret_flags = SLOT_CLOSED_HERE | (r != 0 || !names_living(load_sc(&a->seg->slots[slot].state), handle)
-                                                         ? SLOT_CLOSED_EVERYWHERE
-                                                         : 0);
-        }
+/* The ledger word is IN_FLIGHT. The last part of a close that ends this client's holding. */
+static inline int closed_here(Actor *a, uint32_t slot, unsigned *ret_flags, unsigned more_flags)
+{
         actor_count(a, &a->account->handles, -UINT64_C(1));
+        (void)closed(ret_flags, SLOT_CLOSED_HERE | more_flags);
         ledger_settle(a, slot, 0);
         return 0;
 }
 
-int slot_close(Actor *a, uint64_t handle, unsigned *ret_flags)
+/* The ledger word is IN_FLIGHT, the holder bit is clear, and no other was seen. */
+static _noinline_ int close_unheld(Actor *a, uint64_t handle, unsigned *ret_flags)
+{
+        uint32_t slot = handle_slot(handle);
+        int r;
+
+        r = destroy_unheld(a, slot);
+        if (r < 0 && take(a, handle, NULL) == 0) {
+                /* Nothing has happened. */
+                ledger_settle(a, slot, ledger_make(handle_generation(handle), 1));
+                return r;
+        }
+        if (r != 0 || !names_living(load_sc(&a->slots[slot].state), handle))
+                return closed_here(a, slot, ret_flags, SLOT_CLOSED_EVERYWHERE);
+        return closed_here(a, slot, ret_flags, 0);
+}
+
+static _noinline_ int close_dead(Actor *a, uint32_t slot, unsigned *ret_flags)
+{
+        (void)holder_clear(a, slot);
+        release(a, slot);
+        return closed_here(a, slot, ret_flags, SLOT_CLOSED_EVERYWHERE);
+}
+
+/* The ledger word is IN_FLIGHT. */
+static _noinline_ int close_shared(Actor *a, uint64_t handle, unsigned *ret_flags)
+{
+        uint32_t slot = handle_slot(handle);
+
+        if (unlikely(!holder_clear(a, slot)))
+                return close_unheld(a, handle, ret_flags);
+        return closed_here(a, slot, ret_flags, 0);
+}
+
+/* The ledger word is IN_FLIGHT. */
+static _noinline_ int close_last(Actor *a, uint64_t handle, unsigned *ret_flags)
+{
+        uint32_t slot = handle_slot(handle);
+
+        if (unlikely(!destroy_alone(a, slot)))
+                return close_shared(a, handle, ret_flags);
+        clean(a, slot);
+        if (unlikely(!keep(a, slot)))
+                return close_dead(a, slot, ret_flags);
+        (void)closed(ret_flags, SLOT_CLOSED_HERE | SLOT_CLOSED_EVERYWHERE);
+        ledger_settle(a, slot, MH_SHM_LEDGER_RESERVED);
+        return 0;
+}
+
+static _noinline_ int close_anyhow(Actor *a, uint64_t handle, unsigned *ret_flags)
 {
         uint64_t gen = handle_generation(handle);
         uint32_t slot = handle_slot(handle);
-        unsigned flags = 0;
         int r;
 
         r = check_handle(a, handle);
@@ -631,16 +754,31 @@ int slot_close(Actor *a, uint64_t handle, unsigned *ret_flags)
                 } else if ((word & MH_SHM_LEDGER_RESERVED) || ledger_generation(word) != gen) {
                         return -ESTALE;
                 } else if (ledger_count(word) > 1) {
-                        if (ledger_change(a, slot, word, word - 1))
-                                break;
+                        if (!ledger_change(a, slot, word, word - 1))
+                                continue;
+                        return closed(ret_flags, 0);
                 } else if (ledger_change(a, slot, word, ledger_make(gen, MH_SHM_LEDGER_IN_FLIGHT))) {
-                        r = close_last(a, handle, &flags);
-                        break;
+                        return close_last(a, handle, ret_flags);
                 }
         }
-        if (r == 0 && ret_flags)
-                *ret_flags = flags;
-        return r;
+}
+
+int slot_close(Actor *a, uint64_t handle, unsigned *ret_flags)
+{
+        uint32_t slot = handle_slot(handle);
+        uint64_t count;
+
+        if (unlikely(!ledger_in_window(a, slot)))
+                return close_anyhow(a, handle, ret_flags);
+        count = load_relaxed(&a->ledger[slot]) ^ (handle - slot); /* as in slot_open() */
+        if (count - 2 < MH_SHM_LEDGER_COUNT_MASK - 1) {
+                store_release(&a->ledger[slot], (handle - slot) + count - 1); /* as in ledger_change() */
+                return closed(ret_flags, 0);
+        }
+        if (unlikely(count != 1) || unlikely(handle == slot))
+                return close_anyhow(a, handle, ret_flags);
+        store_release(&a->ledger[slot], (handle - slot) | MH_SHM_LEDGER_IN_FLIGHT); /* likewise */
+        return holder_seems_alone(a, slot) ? close_last(a, handle, ret_flags) : close_shared(a, handle, ret_flags);
 }
 
 int slot_held(Actor *a, uint64_t handle, struct mh_shm_slot **ret_slot)
@@ -655,7 +793,7 @@ int slot_held(Actor *a, uint64_t handle, struct mh_shm_slot **ret_slot)
         if (!(word & (MH_SHM_LEDGER_IN_FLIGHT | MH_SHM_LEDGER_RESERVED)) && ledger_count(word) &&
             ledger_generation(word) == handle_generation(handle)) {
                 if (ret_slot)
-                        *ret_slot = &a->seg->slots[handle_slot(handle)];
+                        *ret_slot = &a->slots[handle_slot(handle)];
                 return 0;
         }
         return slot_is_alive(a, handle, NULL) ? -EBADF : -ESTALE;
@@ -665,7 +803,7 @@ int slot_held(Actor *a, uint64_t handle, struct mh_shm_slot **ret_slot)
 
 int slot_abandon(Actor *a, uint32_t slot)
 {
-        struct mh_shm_slot *s = &a->seg->slots[slot];
+        struct mh_shm_slot *s = &a->slots[slot];
         uint64_t state;
         int r = 0;
 
@@ -673,7 +811,7 @@ int slot_abandon(Actor *a, uint32_t slot)
                 goto done; /* the word was written, and then nothing was touched */
 
         scratch_drop_unused_refs(a, slot, a->id);
-        holder_clear(a, slot);
+        (void)holder_clear(a, slot);
 
         state = load_sc(&s->state);
         if (state_owner(state) == a->id && state_phase(state) == MH_SHM_PHASE_DYING) {

@@ -49,6 +49,13 @@ static inline uint64_t state_make(uint64_t gen, enum mh_shm_phase phase, unsigne
                (uint64_t)type << MH_SHM_STATE_TYPE_SHIFT | owner;
 }
 
+/* The same generation and type. */
+static inline uint64_t state_with(uint64_t state, enum mh_shm_phase phase, uint32_t owner)
+{
+        return (state & ~(UINT64_C(7) << MH_SHM_STATE_PHASE_SHIFT | MH_SHM_STATE_OWNER_MASK)) |
+               (uint64_t)phase << MH_SHM_STATE_PHASE_SHIFT | owner;
+}
+
 static inline uint64_t state_generation(uint64_t state)
 {
         return state >> MH_SHM_STATE_GEN_SHIFT;
