@@ -130,7 +130,7 @@ static int try_once(const mh_client *c, const struct mh_wire_hello *hello, int s
 static int run(const mh_client *c, const struct mh_wire_hello *hello, uint64_t deadline, Guard *ret_socket, int *ret_fd,
                struct mh_wire_welcome *ret)
 {
-        bool attaching = hello->header.type == MH_WIRE_HELLO;
+        bool attaching = hello->header.type == MH_WIRE_HELLO, asked = false;
         Pace pace = { .deadline = deadline, .pause = PAUSE_MIN, .spawn_pause = SPAWN_PAUSE_MIN / 2 };
 
         for (;;) {
@@ -144,10 +144,12 @@ static int run(const mh_client *c, const struct mh_wire_hello *hello, uint64_t d
                         /* Somebody was there. If he is not any more, that is a new situation. */
                         pace.spawn_at = 0;
                         pace.spawn_pause = SPAWN_PAUSE_MIN / 2;
+                        asked = asked || r == -ECONNRESET;
                 } else {
                         r = c->flags & MH_ATTACH_NO_SPAWN ? -ENOTCONN : maybe_spawn(c, &pace);
-                        /* Who is attached already waits for whoever else may start it. */
-                        if (r < 0 && attaching)
+                        /* Who is attached already waits for whoever else may start it. So does who may be: a Hello whose
+                         * Welcome did not come may have taken effect, and only the same one again finds what it made. */
+                        if (r < 0 && attaching && !asked)
                                 return -ENOTCONN;
                 }
                 r = pause_before_next(&pace);
@@ -196,7 +198,8 @@ int handshake_hello(const mh_client *c, uint32_t flags, uint64_t deadline, Hands
 
 int handshake_resume(mh_client *c, uint64_t deadline)
 {
-        struct mh_wire_hello hello = make_hello(c, MH_WIRE_RESUME, c->mapped ? MH_WIRE_HELLO_MAPS | MH_WIRE_HELLO_LEDGER : 0);
+        struct mh_wire_hello hello = make_hello(c, MH_WIRE_RESUME,
+                                                c->mapped ? MH_WIRE_HELLO_MAPS | MH_WIRE_HELLO_LEDGER : 0);
         struct mh_wire_welcome welcome;
         Guard socket;
         int fd, r;
