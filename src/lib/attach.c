@@ -7,6 +7,11 @@
  * is: a client that maps lives as long as its process, one that does not, as long as its connection. So the segment is
  * mapped as soon as its descriptor is there, and where that fails (ulimit -v), this attachment is given back, and
  * another one is made that does not claim to map.
+ *
+ * Before it is mapped, we look like one that has called execve(): should the connection end just then, because the daemon
+ * died, the next one may take us for gone, and give our id to somebody else. So the connection is looked at once more when the
+ * segment is mapped. A daemon says "gone" only when it has no connection of ours, and then looks whether we map; we map,
+ * and then look whether the connection stands. One of the two looks last.
  */
 
 #include <string.h>
@@ -79,12 +84,27 @@ static int map_segment(mh_client *c)
         return 1;
 }
 
+/* 1: no daemon has given us up before we mapped the segment, and none will; -EAGAIN one has; -ENOTCONN, -errno. */
+static int make_sure(mh_client *c, uint64_t deadline)
+{
+        int r = call_look(c, deadline);
+
+        if (r >= 0)
+                return 1;
+        direct_close(&c->direct);
+        segment_unmap_client(&c->segment, c->ledger);
+        c->ledger = NULL;
+        c->mapped = false;
+        return r == -ESTALE ? -EAGAIN : r == -ETIMEDOUT ? -ENOTCONN : r;
+}
+
 /* One attachment, mapped if that was granted. Returns as map_segment() does. */
 static int attach_once(mh_client *c, uint32_t flags, uint64_t deadline)
 {
         Handshake hello;
         int r;
 
+        c->gone = false; /* that was another attachment */
         do {
                 r = random_u64(&c->nonce);
                 if (r < 0)
@@ -104,7 +124,10 @@ static int attach_once(mh_client *c, uint32_t flags, uint64_t deadline)
                 return 1;
 
         r = hello.welcome.flags == DIRECT_FLAGS ? map_segment(c) : 0;
-        if (r <= 0) {
+        if (r > 0)
+                r = make_sure(c, deadline);
+        /* If nobody is there, there is nobody to tell. */
+        if (r <= 0 && r != -ENOTCONN) {
                 call_detach(c);
                 guard_close(&c->segment_fd);
         }

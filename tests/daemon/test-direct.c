@@ -205,6 +205,8 @@ Test(direct, limits_are_reported)
         WAIT_FOR(daemon_said(&the_daemon, "reached its limit of 1048576 (client-scratch)") == 1);
 
         /* Below it and there once more is news; to stay there is not. */
+        sleep_msec(2500);
+        cr_expect_eq(daemon_said(&the_daemon, "reached its limit"), 2);
         drop(c, handles, 100);
         cr_assert_eq(mh_scratch_free(c, blocks[0]), 0);
         cr_assert_eq(mh_scratch_free(c, blocks[1]), 0);
