@@ -176,8 +176,29 @@ int process_comm(pid_t pid, char ret[static PROCESS_COMM_MAX])
         return 0;
 }
 
-/* Does the memory map of one thread show the file? 1 or 0; -ENODATA if the thread has none to the end: it has ended. */
-static int thread_maps_file(pid_t pid, const char *tid, dev_t dev, ino_t ino)
+/* A file, or a byte of it. */
+typedef struct Mapped {
+        dev_t dev;
+        ino_t ino;
+        uint64_t offset; /* UINT64_MAX: wherever */
+} Mapped;
+
+/* 1 or 0. */
+static int line_shows(const char *line, const Mapped *what)
+{
+        uint64_t start, end, offset, ino;
+        unsigned dev_major, dev_minor;
+
+        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64 " %x:%x %" SCNu64, &start, &end, &offset, &dev_major,
+                   &dev_minor, &ino) != 6)
+                return -EBADMSG;
+        if (dev_major != major(what->dev) || dev_minor != minor(what->dev) || ino != what->ino)
+                return 0;
+        return what->offset == UINT64_MAX || (what->offset >= offset && what->offset - offset < end - start);
+}
+
+/* Does the memory map of one thread show it? 1 or 0; -ENODATA if the thread has none to the end: it has ended. */
+static int thread_maps_file(pid_t pid, const char *tid, const Mapped *what)
 {
         _cleanup_fclose_ FILE *f = NULL;
         _cleanup_free_ char *line = NULL;
@@ -191,17 +212,15 @@ static int thread_maps_file(pid_t pid, const char *tid, dev_t dev, ino_t ino)
                 return errno == ENOENT || errno == ESRCH ? -ENODATA : -errno;
 
         for (;;) {
-                unsigned line_major, line_minor;
-                uint64_t line_ino;
+                int r;
 
                 errno = 0;
                 if (getline(&line, &size, f) < 0)
                         break;
                 any = true;
-                if (sscanf(line, "%*s %*s %*s %x:%x %" SCNu64, &line_major, &line_minor, &line_ino) != 3)
-                        return -EBADMSG;
-                if (line_major == major(dev) && line_minor == minor(dev) && line_ino == ino)
-                        return 1;
+                r = line_shows(line, what);
+                if (r != 0)
+                        return r;
         }
         /* ESRCH: the thread ended while we read, and what it had beyond this point we do not know. */
         if (ferror(f))
@@ -211,7 +230,7 @@ static int thread_maps_file(pid_t pid, const char *tid, dev_t dev, ino_t ino)
 
 /* The threads of a process share one memory map, so the first that has one at all answers for all. The leader's is
  * empty once it ended by itself, though the others live on. -ENODATA if none was found that has one. */
-static int process_maps_file_once(pid_t pid, dev_t dev, ino_t ino)
+static int process_maps_file_once(pid_t pid, const Mapped *what)
 {
         _cleanup_closedir_ DIR *d = NULL;
         char path[PATH_SIZE];
@@ -230,13 +249,13 @@ static int process_maps_file_once(pid_t pid, dev_t dev, ino_t ino)
                         return errno > 0 && errno != ENOENT && errno != ESRCH ? -errno : -ENODATA;
                 if (de->d_name[0] == '.')
                         continue;
-                r = thread_maps_file(pid, de->d_name, dev, ino);
+                r = thread_maps_file(pid, de->d_name, what);
                 if (r != -ENODATA)
                         return r;
         }
 }
 
-int process_maps_file(pid_t pid, dev_t dev, ino_t ino)
+static int process_maps(pid_t pid, const Mapped *what)
 {
         _cleanup_close_ int pidfd = -1;
         int r;
@@ -253,7 +272,7 @@ int process_maps_file(pid_t pid, dev_t dev, ino_t ino)
         /* No thread with memory found: either the process has ended, or a thread that we saw has ended since, and one
          * that we did not see, because it began later, goes on. */
         for (unsigned i = 0; i < LISTINGS_MAX; i++) {
-                r = process_maps_file_once(pid, dev, ino);
+                r = process_maps_file_once(pid, what);
                 if (r != -ENODATA && r != -ESRCH)
                         return r;
                 r = process_pidfd_dead(pidfd);
@@ -261,6 +280,16 @@ int process_maps_file(pid_t pid, dev_t dev, ino_t ino)
                         return r < 0 ? r : 0;
         }
         return -EAGAIN;
+}
+
+int process_maps_file(pid_t pid, dev_t dev, ino_t ino)
+{
+        return process_maps(pid, &(Mapped){ .dev = dev, .ino = ino, .offset = UINT64_MAX });
+}
+
+int process_maps_file_at(pid_t pid, dev_t dev, ino_t ino, uint64_t offset)
+{
+        return process_maps(pid, &(Mapped){ .dev = dev, .ino = ino, .offset = offset });
 }
 
 int process_boot_id(uint8_t ret[static 16])

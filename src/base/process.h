@@ -38,5 +38,8 @@ int process_comm(pid_t pid, char ret[static PROCESS_COMM_MAX]);
 /* 1 if the file (st_dev and st_ino) is mapped there, 0 if it certainly is not, or the process has ended. */
 int process_maps_file(pid_t pid, dev_t dev, ino_t ino);
 
+/* The same for one byte of the file. */
+int process_maps_file_at(pid_t pid, dev_t dev, ino_t ino, uint64_t offset);
+
 /* Tells this boot of the machine from others. */
 int process_boot_id(uint8_t ret[static 16]);

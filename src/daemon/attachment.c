@@ -59,15 +59,24 @@ static void look_in(Attachment *a, uint64_t usec)
         (void)sd_event_source_set_enabled(a->timer, SD_EVENT_ONESHOT);
 }
 
-/* 1 if its process may still have the segment mapped, 0 if it certainly has not. */
+/*
+ * 1 if its process may still have the segment mapped, 0 if it certainly has not. A program that took the place of another one in
+ * the same process may have attached in its turn before anybody looks. What it cannot have mapped is the ledger of the
+ * one before it, so that is looked for where a client must have mapped it.
+ */
 static int still_maps(Attachment *a)
 {
+        const Segment *seg = &a->server->store.segment;
         struct stat st;
         int r;
 
         if (fstat(a->server->store.fd, &st) < 0)
                 return 1;
-        r = process_maps_file((pid_t)a->info.pid, st.st_dev, st.st_ino);
+        if (attachment_is_direct(a))
+                r = process_maps_file_at((pid_t)a->info.pid, st.st_dev, st.st_ino,
+                                         seg->regions[MH_SHM_REGION_LEDGERS].offset + a->id * seg->ledger_stride);
+        else
+                r = process_maps_file((pid_t)a->info.pid, st.st_dev, st.st_ino);
         return r != 0;
 }
 

@@ -255,6 +255,33 @@ Test(process, mapped_or_not, .init = make_file)
         cr_assert_eq(process_maps_file(with.pid, file_dev, file_ino), -ESRCH);
 }
 
+Test(process, which_part_is_mapped)
+{
+        char name[] = "/dev/shm/mono-handle-d-test-XXXXXX";
+        struct stat st;
+        void *p;
+        int fd;
+
+        skip_under("valgrind", "3.19 does not know pidfd_open()");
+        fd = mkostemp(name, O_CLOEXEC);
+        cr_assert_geq(fd, 0);
+        cr_assert_eq(unlink(name), 0);
+        cr_assert_eq(ftruncate(fd, 5 * 4096), 0);
+        cr_assert_eq(fstat(fd, &st), 0);
+        p = mmap(NULL, 2 * 4096, PROT_READ, MAP_SHARED, fd, 2 * 4096);
+        cr_assert_neq(p, MAP_FAILED);
+        cr_assert_eq(process_maps_file_at(getpid(), st.st_dev, st.st_ino, 0), 0);
+        cr_assert_eq(process_maps_file_at(getpid(), st.st_dev, st.st_ino, 2 * 4096 - 1), 0);
+        cr_assert_eq(process_maps_file_at(getpid(), st.st_dev, st.st_ino, 2 * 4096), 1);
+        cr_assert_eq(process_maps_file_at(getpid(), st.st_dev, st.st_ino, 4 * 4096 - 1), 1);
+        cr_assert_eq(process_maps_file_at(getpid(), st.st_dev, st.st_ino, 4 * 4096), 0);
+        cr_assert_eq(process_maps_file_at(getpid(), st.st_dev, st.st_ino + 1, 2 * 4096), 0);
+        cr_assert_eq(process_maps_file(getpid(), st.st_dev, st.st_ino), 1);
+        cr_assert_eq(munmap(p, 2 * 4096), 0);
+        cr_assert_eq(process_maps_file_at(getpid(), st.st_dev, st.st_ino, 2 * 4096), 0);
+        (void)fd_close(fd);
+}
+
 Test(process, mapped_by_a_name_with_blanks)
 {
         char name[] = "/dev/shm/mono-handle-d test 00:00 1 XXXXXX";
