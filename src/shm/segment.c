@@ -506,11 +506,15 @@ static int change_mapped_pages(const Segment *seg, int mode, enum mh_shm_region_
 
 static int change_piece(const Segment *seg, int mode, enum mh_shm_region_id region, uint64_t offset, uint64_t size)
 {
+        int r;
+
         if (!is_our_fd(seg))
                 return change_mapped_pages(seg, mode, region, offset, size);
         if (fallocate(seg->fd, mode, (off_t)(seg->regions[region].offset + offset), (off_t)size) == 0)
                 return 0;
-        return errno == ENOMEM || errno == EDQUOT ? -ENOSPC : -errno;
+        r = errno == ENOMEM || errno == EDQUOT ? -ENOSPC : -errno;
+        /* Another thread may have closed it since we looked. */
+        return is_our_fd(seg) ? r : change_mapped_pages(seg, mode, region, offset, size);
 }
 
 /*
@@ -562,6 +566,8 @@ int segment_read(const Segment *seg, enum mh_shm_region_id region, uint64_t offs
                 return -EINVAL;
         (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
         n = is_our_fd(seg) ? read_some(seg->fd, ret, size, in->offset + offset) : -EBADFD;
+        if (n < 0 && !is_our_fd(seg))
+                n = -EBADFD; /* closed by another thread since we looked */
         (void)pthread_setcancelstate(cancel, NULL);
         errno = saved;
         if (n < 0)
