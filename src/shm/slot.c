@@ -119,11 +119,24 @@ static inline bool holder_seems_alone(const Actor *a, uint32_t slot)
 
 /* ------------------------------------------------------------------------------------------------ accounts */
 
+static _cold_ int check_quota_of_all(const Actor *a, uint64_t limit)
+{
+        int64_t handles = (int64_t)account_sum(a->page).handles;
+
+        return handles >= 0 && (uint64_t)handles >= limit ? -EDQUOT : 0;
+}
+
+/*
+ * A line is one thread's, and may be below zero or far above what the client holds, where one thread opens and another one
+ * closes. As long as it is below its part of the limit it need not be compared with the others.
+ */
 static int check_quota(const Actor *a)
 {
-        int64_t handles = (int64_t)load_relaxed(&a->account->handles); /* of one thread: may be below zero */
+        uint64_t limit = load_relaxed(&a->shared->limit_client_handles);
 
-        return handles >= 0 && (uint64_t)handles >= load_relaxed(&a->shared->limit_client_handles) ? -EDQUOT : 0;
+        if (likely((int64_t)load_relaxed(&a->account->handles) < (int64_t)(limit / MH_SHM_THREADS)))
+                return 0;
+        return check_quota_of_all(a, limit);
 }
 
 /* ------------------------------------------------------------------------------------------------ the end of a handle */
@@ -514,6 +527,11 @@ static _noinline_ int open_first(Actor *a, uint64_t handle, unsigned *ret_type)
         int r;
 
         r = check_quota(a);
+        if (r < 0 && a->n_kept > 0) {
+                /* What is only kept for the next handle counts as held. */
+                slot_unreserve(a, a->kept[--a->n_kept]);
+                r = check_quota(a);
+        }
         if (r < 0)
                 goto out;
         hazard_order(a);

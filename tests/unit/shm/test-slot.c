@@ -350,6 +350,58 @@ Test(slot, quota)
         fixture_done(&f);
 }
 
+/* One thread opens and another one closes: what counts is what the client holds. */
+Test(slot, quota_of_threads)
+{
+        uint64_t h[10], other, untouched = 77;
+        Actor second;
+
+        open_two();
+        actor_init(&second, &f.seg, a.id, segment_ledger(&f.seg, a.id));
+        actor_set_thread(&second, 1);
+        f.seg.shared->limit_client_handles = 10;
+        for (unsigned round = 0; round < 5; round++) {
+                for (unsigned i = 0; i < 10; i++)
+                        h[i] = make(&a);
+                cr_assert_eq(slot_new(&a, 5, &untouched), -EDQUOT);
+                for (unsigned i = 0; i < 10; i++)
+                        cr_assert_eq(closed(&second, h[i]), BOTH);
+        }
+        /* What one holds is held by the other one. */
+        for (unsigned i = 0; i < 10; i++)
+                h[i] = make(i < 5 ? &a : &second);
+        other = make(&b);
+        cr_assert_eq(slot_open(&a, other, NULL), -EDQUOT);
+        cr_assert_eq(slot_new(&a, 5, &untouched), -EDQUOT);
+        for (unsigned i = 0; i < 10; i++)
+                cr_assert_eq(closed(&a, h[i]), BOTH);
+        fixture_done(&f);
+}
+
+/* Slots that are kept for the next handle are in the ledger, and are nobody's handles. */
+Test(slot, quota_and_kept_slots)
+{
+        uint64_t h[20], other[20], untouched = 77;
+        unsigned n;
+
+        open_two();
+        a.max_kept = 8;
+        f.seg.shared->limit_client_handles = 10;
+        h[0] = make(&a);
+        cr_assert_gt(a.n_kept, 0);
+        for (n = 1; n < 10; n++) {
+                other[n] = make(&b);
+                cr_assert_eq(slot_open(&a, other[n], NULL), 0, "%u", n);
+        }
+        other[n] = make(&b);
+        cr_assert_eq(slot_open(&a, other[n], NULL), -EDQUOT);
+        cr_assert_eq(slot_new(&a, 5, &untouched), -EDQUOT);
+        cr_assert_eq(closed(&a, h[0]), BOTH);
+        cr_assert_eq(slot_open(&a, other[n], NULL), 0);
+        slot_keep_none(&a);
+        fixture_done(&f);
+}
+
 /* ---------------------------------------------------------------------------------------------- generations */
 
 Test(slot, a_slot_whose_generations_came_round_is_retired)
