@@ -4,7 +4,9 @@
 # Are the man pages well-formed, is every page that one of them names there, and do they say of the API what the header says?
 
 cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
-command -v mandoc >/dev/null || { echo 'mandoc is not installed'; exit 77; }
+for tool in mandoc groff; do
+        command -v "$tool" >/dev/null || { echo "$tool is not installed"; exit 77; }
+done
 
 shopt -s nullglob
 rc=0
@@ -18,12 +20,10 @@ done
 mandoc -T lint -W warning "${pages[@]}" || rc=1
 
 # groff is what most systems show pages with. It says what it dislikes, and exits with 0.
-if command -v groff >/dev/null; then
-        for page in "${pages[@]}"; do
-                complaints=$(groff -man -Tutf8 -ww -z "$page" 2>&1)
-                [ -z "$complaints" ] || { printf '%s:\n%s\n' "$page" "$complaints"; rc=1; }
-        done
-fi
+for page in "${pages[@]}"; do
+        complaints=$(groff -man -Tutf8 -ww -z "$page" 2>&1)
+        [ -z "$complaints" ] || { printf '%s:\n%s\n' "$page" "$complaints"; rc=1; }
+done
 
 python3 tests/man/pages.py || rc=1
 exit $rc
