@@ -161,8 +161,8 @@ struct mh_shm_intent {
         uint32_t type;     /* New: the handle type asked for */
         uint64_t arg[2];   /* handle, index or length, as in the request */
         uint64_t target;   /* slot or scratch index that is being changed; 0: none yet */
-        uint64_t old_word; /* ledger or owner word before */
-        uint64_t new_word; /* and after */
+        uint64_t old_word; /* Open, Close, Give: the ledger word; ScratchFree: the owner word; as it was before */
+        uint64_t new_word; /* Give alone: the owner word, as it was before, too */
 };
 
 struct mh_shm_outcome {
