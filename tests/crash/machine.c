@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "crash/fail.h"
@@ -30,10 +31,25 @@ __attribute__((noreturn, used)) static void machine_enter(MachineFn fn, void *ar
                 __asm__ volatile(".globl machine_end\nmachine_end: int3" ::: "memory");
 }
 
+/* ---------------------------------------------------------------------------------------------- time */
+
+static bool is_traced;
+
+/* Stands for the one of libc in this program. For a process that is traced, time stands still, or two that do the same
+ * would not need the same number of instructions for it. */
+int clock_gettime(clockid_t clock, struct timespec *ret)
+{
+        if (!is_traced)
+                return (int)syscall(SYS_clock_gettime, clock, ret);
+        *ret = (struct timespec){ .tv_sec = 1000000 };
+        return 0;
+}
+
 /* ---------------------------------------------------------------------------------------------- starting */
 
 __attribute__((noreturn)) static void be_traced(pid_t parent)
 {
+        is_traced = true;
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent || ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
                 _exit(1);

@@ -303,12 +303,13 @@ static const char *deed_give(Role *role)
         return NULL;
 }
 
-/* One after the other, by a client that works on the segment itself. */
+/* One after the other, by a client that works on the segment itself. One of them, the last, changes what stays when it
+ * dies: then there are two ways how it can look. */
 static const char *deed_work(Role *role)
 {
-        static const Deed deeds[] = { deed_new,           deed_open,       deed_open_again,   deed_open_stale,
-                                      deed_close_counted, deed_close_last, deed_alloc,        deed_alloc_large,
-                                      deed_free,          deed_free_large, deed_free_foreign, deed_give };
+        static const Deed deeds[] = { deed_new,           deed_open,       deed_open_again, deed_open_stale,
+                                      deed_close_counted, deed_close_last, deed_alloc,      deed_alloc_large,
+                                      deed_free,          deed_free_large, deed_give };
 
         for (unsigned i = 0; i < ELEMENTSOF(deeds); i++) {
                 const char *problem = deeds[i](role);
@@ -356,6 +357,7 @@ const Play plays[] = {
         { "client: first attach", PART_CLIENT, CUE_DEED, true, NULL, NULL, deed_attach },
         { "client: hold", PART_CLIENT, CUE_DEED, false, deed_attach, NULL, deed_hold_ours },
         { "client: work", PART_CLIENT, CUE_DEED, false, deed_attach, deed_hold, deed_work },
+        { "client: free foreign", PART_CLIENT, CUE_DEED, false, deed_attach, deed_hold, deed_free_foreign },
         { "client: request", PART_CLIENT, CUE_DEED, false, deed_attach_unmapped, deed_hold, deed_new },
         { "client: detach", PART_CLIENT, CUE_DEED, false, deed_attach, deed_hold_ours, deed_detach },
         { "client: detach, not mapping", PART_CLIENT, CUE_DEED, false, deed_attach_unmapped, deed_hold_ours,

@@ -43,9 +43,9 @@ static void forget_range(Victim *v, uint64_t start, uint64_t end)
                 VictimRegion r = v->regions[i];
 
                 if (r.start < start && n < VICTIM_REGIONS)
-                        kept[n++] = (VictimRegion){ r.start, MIN(r.end, start) };
+                        kept[n++] = (VictimRegion){ r.start, MIN(r.end, start), r.guarded };
                 if (r.end > end && n < VICTIM_REGIONS)
-                        kept[n++] = (VictimRegion){ MAX(r.start, end), r.end };
+                        kept[n++] = (VictimRegion){ MAX(r.start, end), r.end, r.guarded };
         }
         memcpy(v->regions, kept, n * sizeof(kept[0]));
         v->n_regions = n;
@@ -55,7 +55,7 @@ static void add_range(Victim *v, uint64_t start, uint64_t end)
 {
         if (v->n_regions >= VICTIM_REGIONS)
                 stage_abort("the segment is mapped in too many pieces");
-        v->regions[v->n_regions++] = (VictimRegion){ start, end };
+        v->regions[v->n_regions++] = (VictimRegion){ start, end, false };
 }
 
 static void find_regions(Victim *v)
@@ -99,7 +99,6 @@ static void note_call(Victim *v)
         case SYS_mmap:
                 if ((r->rdx & PROT_WRITE) && (r->r10 & MAP_SHARED) && fd_is_segment(v, (int)r->r8)) {
                         add_range(v, r->rax, r->rax + r->rsi);
-                        v->guarded = false;
                 }
                 break;
         case SYS_munmap:
@@ -199,13 +198,16 @@ static int step(Victim *v)
 static void set_guard(Victim *v, bool guard)
 {
         struct user_regs_struct regs = v->regs;
+        bool any = false;
 
-        if (v->guarded == guard)
-                return;
         for (unsigned i = 0; i < v->n_regions; i++) {
                 struct user_regs_struct call = regs;
                 int status;
 
+                if (v->regions[i].guarded == guard)
+                        continue;
+                v->regions[i].guarded = guard;
+                any = true;
                 call.rip = v->syscall;
                 call.rax = SYS_mprotect;
                 call.rdi = v->regions[i].start;
@@ -218,8 +220,8 @@ static void set_guard(Victim *v, bool guard)
                         stage_abort("the traced process cannot be kept from the segment: %x, %lld", (unsigned)status,
                                     (long long)v->regs.rax);
         }
-        set_regs(v, &regs);
-        v->guarded = guard;
+        if (any)
+                set_regs(v, &regs);
 }
 
 static void stay_together(pid_t pid)
@@ -279,11 +281,11 @@ static bool let_through(Victim *v)
         siginfo_t info;
         uint64_t at;
 
-        if (!v->guarded || ptrace(PTRACE_GETSIGINFO, v->pid, NULL, &info) < 0 || info.si_code != SEGV_ACCERR)
+        if (ptrace(PTRACE_GETSIGINFO, v->pid, NULL, &info) < 0 || info.si_code != SEGV_ACCERR)
                 return false;
         at = (uint64_t)(uintptr_t)info.si_addr;
         for (unsigned i = 0; i < v->n_regions; i++)
-                if (at >= v->regions[i].start && at < v->regions[i].end) {
+                if (v->regions[i].guarded && at >= v->regions[i].start && at < v->regions[i].end) {
                         set_guard(v, false);
                         if (!WIFSTOPPED(step(v)))
                                 stage_abort("the traced process has ended by itself");
@@ -310,7 +312,6 @@ static VictimStop at_call(Victim *v)
 static void begin_anew(Victim *v)
 {
         v->n_regions = 0;
-        v->guarded = false;
         v->in_call = true; /* execve(2) is not over */
         find_syscall(v);
 }

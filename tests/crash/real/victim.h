@@ -25,6 +25,7 @@ typedef enum VictimStop {
 
 typedef struct VictimRegion {
         uint64_t start, end;
+        bool guarded; /* it cannot be written to now */
 } VictimRegion;
 
 typedef struct Victim {
@@ -35,7 +36,7 @@ typedef struct Victim {
         struct user_regs_struct regs;
         uint64_t call;    /* the system call that it is in, or was in last */
         uint64_t syscall; /* address of such an instruction in it */
-        bool running, in_call, guarded;
+        bool running, in_call;
         VictimRegion regions[VICTIM_REGIONS];
         unsigned n_regions;
 } Victim;
