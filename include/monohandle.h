@@ -18,15 +18,20 @@
  *              -EAGAIN    nothing has happened, for now: call again
  *              -EOVERFLOW more than 2,097,151 references of one client to one handle
  *              -ECHILD    used in the child of a fork(): attach there for yourself
- *              -ENOTCONN  the daemon is gone and cannot be reached
+ *              -ENOTCONN  the daemon is gone and cannot be reached. Operations of a client that maps the segment do not need
+ *                         one: they tell this only after -ESTALE told that the segment is gone for good
  *              -ENOMEM    out of private memory, or the segment could not be mapped
+ * Cost       A client that maps the segment works on it itself: usually a few atomic operations, no system call, no lock. One
+ *            that does not asks the daemon each time.
  * Threads    An mh_client may be used by all threads of its process at once, but for mh_detach().
  * Fork       The child of a fork() holds nothing: every call but mh_detach() gives -ECHILD there, and the memory that
  *            mh_payload(), mh_scratch_data() and mh_scratch_base() told is not mapped in it.
- * Signals    No call is async-signal-safe, and none is a cancellation point. None exits the process, prints anything, or
- *            touches a signal handler. Calls go on after EINTR.
- * Death      When a process dies, by whatever cause, all that it held is reclaimed. When the daemon dies, nothing is lost:
- *            calls wait for the next daemon, which they start if need be.
+ * Signals    No call is async-signal-safe: one that is made by a signal handler inside another one spoils what both work on.
+ *            None is a cancellation point, and no thread may be cancelled asynchronously in one. None exits the process,
+ *            prints anything, or touches a signal handler. Calls go on after EINTR.
+ * Death      When a process dies, by whatever cause, all that it held is reclaimed. When the daemon dies, nothing is lost: a client
+ *            that maps the segment goes on, and one of its calls now and then sees to it that there is a next daemon; calls
+ *            of one that does not map it wait for that. Who does not map it lives as long as its connection.
  */
 
 #include <stddef.h>
@@ -64,9 +69,10 @@ enum {
 
 /* Flags of mh_attach(). */
 
-/* Do not start a daemon when none listens. */
+/* Do not start a daemon when none listens, neither now nor when it is gone later. */
 #define MH_ATTACH_NO_SPAWN (UINT64_C(1) << 0)
-/* Do not map the segment: no pointers, and at the end of the connection this client counts as dead. */
+/* Do not map the segment: no pointers, each operation asks the daemon, and at the end of the connection, which a call that
+ * gets no answer in ten seconds brings about, this client counts as dead. */
 #define MH_ATTACH_NO_MAP (UINT64_C(1) << 1)
 
 /* Flags that mh_close() tells. */
