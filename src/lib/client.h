@@ -111,19 +111,25 @@ static inline int client_check(const mh_client *c)
 /* ------------------------------------------------------------------------------------------------ the segment */
 
 /*
- * This thread's actor, until client_leave(), or NULL: then the operation is done again on the slow way. Nearly always it is
+ * A way to this thread's actor, until client_leave(), or none: then the operation is done again on the slow way. Nearly always it is
  * one comparison: the word before the object is the serial number of the attachment where this process may work on the segment,
  * and 0 in a child, and in a client that asks the daemon. This way needs no BORDER, because src/shm leaves errno alone
  * and is nowhere cancelled.
  */
-static inline Actor *client_enter(mh_client *c)
+static inline DirectPass client_enter(mh_client *c)
 {
-        return likely(c) ? direct_enter(load_relaxed(&fork_head(c)->word)) : NULL;
+        return likely(c) ? direct_enter(load_relaxed(&fork_head(c)->word)) : (DirectPass){ 0 };
 }
 
-static inline void client_leave(Actor *a)
+/* The same for what has to do with scratch alone. It does not end. */
+static inline Actor *client_use(mh_client *c)
 {
-        direct_leave(a);
+        return likely(c) ? direct_use(load_relaxed(&fork_head(c)->word)) : NULL;
+}
+
+static inline void client_leave(DirectPass pass)
+{
+        direct_leave(pass);
 }
 
 /* 1: *ret is this thread's actor, until client_leave_slowly(); 0: this client asks the daemon; -EINVAL, -ECHILD. */

@@ -246,7 +246,7 @@ Actor *direct_enter_anyhow(Direct *d)
 
 void direct_leave_anyhow(Direct *d, Actor *a)
 {
-        direct_leave(a);
+        direct_leave((DirectPass){ .actor = a, .turns = direct_seat(a)->turns + 1 });
         if (direct_seat(a)->shared)
                 (void)pthread_mutex_unlock(&d->shared_lock);
 }

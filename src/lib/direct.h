@@ -57,32 +57,43 @@ static inline DirectSeat *direct_seat(Actor *a)
         return (DirectSeat *)(void *)((uint8_t *)a - offsetof(DirectSeat, actor));
 }
 
+/* A way in, and what to do on the way out. */
+typedef struct DirectPass {
+        Actor *actor;
+        uint32_t
+                turns; /* what the seat's number will be: kept here, because to load again what was just stored takes time */
+} DirectPass;
+
 /*
- * The same if it costs nothing, else NULL; until direct_leave(). `serial` is that of the attachment, or 0 where it must not be used
+ * The same if it costs nothing, else a NULL; until direct_leave(). `serial` is that of the attachment, or 0 where it must not be used
  * this way.
  */
-static inline Actor *direct_enter(uint64_t serial)
+static inline DirectPass direct_enter(uint64_t serial)
 {
         DirectSeat *seat = direct_mine.seat;
         uint32_t turns;
 
         if (unlikely(direct_mine.serial != serial))
-                return NULL;
+                return (DirectPass){ 0 };
         turns = load_relaxed(&seat->turns); /* only this thread changes it */
         if (unlikely(turns % DIRECT_TURNS == 0))
-                return NULL;
+                return (DirectPass){ 0 };
         store_relaxed(&seat->turns, turns + 1);
         /* The other side of this is in have_company(). */
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
         if (!seat)
                 __builtin_unreachable(); /* spares the caller the question */
-        return &seat->actor;
+        return (DirectPass){ .actor = &seat->actor, .turns = turns + 2 };
 }
 
-static inline void direct_leave(Actor *a)
+/* For what leaves the words of slots in the ledger alone: there nobody needs to know when it ends. */
+static inline Actor *direct_use(uint64_t serial)
 {
-        DirectSeat *seat = direct_seat(a);
+        return likely(direct_mine.serial == serial) ? &direct_mine.seat->actor : NULL;
+}
 
+static inline void direct_leave(DirectPass pass)
+{
         /* Release: what the operation did comes first. Pairs with have_company(). */
-        store_release(&seat->turns, seat->turns + 1);
+        store_release(&direct_seat(pass.actor)->turns, pass.turns);
 }

@@ -100,13 +100,13 @@ static _cold_ int new_slowly(mh_client *c, int type, mh_handle *ret)
 
 int mh_new(mh_client *c, int type, mh_handle *ret)
 {
-        Actor *a = client_enter(c);
+        DirectPass pass = client_enter(c);
         int r;
 
-        if (unlikely(!a))
+        if (unlikely(!pass.actor))
                 return new_slowly(c, type, ret);
-        r = new_here(a, type, ret);
-        client_leave(a);
+        r = new_here(pass.actor, type, ret);
+        client_leave(pass);
         return r;
 }
 
@@ -126,13 +126,13 @@ static _cold_ int open_slowly(mh_client *c, mh_handle h, int *ret_type)
 
 int mh_open(mh_client *c, mh_handle h, int *ret_type)
 {
-        Actor *a = client_enter(c);
+        DirectPass pass = client_enter(c);
         int r;
 
-        if (unlikely(!a))
+        if (unlikely(!pass.actor))
                 return open_slowly(c, h, ret_type);
-        r = slot_open(a, h, (unsigned *)ret_type);
-        client_leave(a);
+        r = slot_open(pass.actor, h, (unsigned *)ret_type);
+        client_leave(pass);
         return r;
 }
 
@@ -152,13 +152,13 @@ static _cold_ int close_slowly(mh_client *c, mh_handle h, unsigned *ret_flags)
 
 int mh_close(mh_client *c, mh_handle h, unsigned *ret_flags)
 {
-        Actor *a = client_enter(c);
+        DirectPass pass = client_enter(c);
         int r;
 
-        if (unlikely(!a))
+        if (unlikely(!pass.actor))
                 return close_slowly(c, h, ret_flags);
-        r = slot_close(a, h, ret_flags);
-        client_leave(a);
+        r = slot_close(pass.actor, h, ret_flags);
+        client_leave(pass);
         return r;
 }
 
@@ -178,13 +178,13 @@ static _cold_ int payload_slowly(mh_client *c, mh_handle h, void **ret, size_t *
 
 int mh_payload(mh_client *c, mh_handle h, void **ret, size_t *ret_size)
 {
-        Actor *a = client_enter(c);
+        DirectPass pass = client_enter(c);
         int r;
 
-        if (unlikely(!a))
+        if (unlikely(!pass.actor))
                 return payload_slowly(c, h, ret, ret_size);
-        r = payload_here(a, h, ret, ret_size);
-        client_leave(a);
+        r = payload_here(pass.actor, h, ret, ret_size);
+        client_leave(pass);
         return r;
 }
 

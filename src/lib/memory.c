@@ -48,7 +48,7 @@ static _cold_ int ask_give(mh_client *c, mh_scratch s, mh_handle h)
 
 static inline int alloc_here(Actor *a, size_t size, mh_scratch *ret)
 {
-        return likely(ret) ? scratch_alloc(a, size, ret, NULL) : -EINVAL;
+        return likely(ret) ? scratch_take(a, size, ret) : -EINVAL;
 }
 
 static int data_here(Actor *a, mh_scratch s, void **ret, size_t *ret_size)
@@ -89,14 +89,9 @@ static _cold_ int scratch_alloc_slowly(mh_client *c, size_t size, mh_scratch *re
 
 int mh_scratch_alloc(mh_client *c, size_t size, mh_scratch *ret)
 {
-        Actor *a = client_enter(c);
-        int r;
+        Actor *a = client_use(c);
 
-        if (unlikely(!a))
-                return scratch_alloc_slowly(c, size, ret);
-        r = alloc_here(a, size, ret);
-        client_leave(a);
-        return r;
+        return likely(a) ? alloc_here(a, size, ret) : scratch_alloc_slowly(c, size, ret);
 }
 
 static _cold_ int scratch_free_slowly(mh_client *c, mh_scratch s)
@@ -115,14 +110,9 @@ static _cold_ int scratch_free_slowly(mh_client *c, mh_scratch s)
 
 int mh_scratch_free(mh_client *c, mh_scratch s)
 {
-        Actor *a = client_enter(c);
-        int r;
+        Actor *a = client_use(c);
 
-        if (unlikely(!a))
-                return scratch_free_slowly(c, s);
-        r = scratch_free(a, s);
-        client_leave(a);
-        return r;
+        return likely(a) ? scratch_free(a, s) : scratch_free_slowly(c, s);
 }
 
 static _cold_ int scratch_data_slowly(mh_client *c, mh_scratch s, void **ret, size_t *ret_size)
@@ -141,14 +131,9 @@ static _cold_ int scratch_data_slowly(mh_client *c, mh_scratch s, void **ret, si
 
 int mh_scratch_data(mh_client *c, mh_scratch s, void **ret, size_t *ret_size)
 {
-        Actor *a = client_enter(c);
-        int r;
+        Actor *a = client_use(c);
 
-        if (unlikely(!a))
-                return scratch_data_slowly(c, s, ret, ret_size);
-        r = data_here(a, s, ret, ret_size);
-        client_leave(a);
-        return r;
+        return likely(a) ? data_here(a, s, ret, ret_size) : scratch_data_slowly(c, s, ret, ret_size);
 }
 
 static _cold_ int scratch_give_slowly(mh_client *c, mh_scratch s, mh_handle h)
@@ -167,13 +152,13 @@ static _cold_ int scratch_give_slowly(mh_client *c, mh_scratch s, mh_handle h)
 
 int mh_scratch_give(mh_client *c, mh_scratch s, mh_handle h)
 {
-        Actor *a = client_enter(c);
+        DirectPass pass = client_enter(c);
         int r;
 
-        if (unlikely(!a))
+        if (unlikely(!pass.actor))
                 return scratch_give_slowly(c, s, h);
-        r = give_here(a, s, h);
-        client_leave(a);
+        r = give_here(pass.actor, s, h);
+        client_leave(pass);
         return r;
 }
 

@@ -198,8 +198,9 @@ struct mh_shm_client {
  */
 struct mh_shm_hazard_line {
         uint64_t span;
-        uint64_t used; /* the first line: how many were ever used, at least; 0 counts as 1 */
-        uint64_t _pad[6];
+        uint64_t used;    /* the first line: how many were ever used, at least; 0 counts as 1 */
+        uint64_t freeing; /* the scratch index of a block that this thread frees in a span of its own; 0: none */
+        uint64_t _pad[5];
 };
 
 struct mh_shm_hazard {
@@ -362,11 +363,20 @@ struct mh_shm_span {
         uint32_t _pad;
 };
 
+/*
+ * SMALL: until somebody else comes, the thread whose span it is frees its client's blocks by plain stores. Who else wants to free or
+ * give away such a block says EXPECTED, makes every thread pass a barrier, and says SEEN. From then on everybody uses a
+ * compare-and-swap; only who is in the middle of a plain free still finishes that, and the `freeing` of its hazard
+ * line tells of which block.
+ */
+#define MH_SHM_VISITORS_EXPECTED 1U
+#define MH_SHM_VISITORS_SEEN     2U
+
 /* What goes with the blocks of one span, and has memory only as long as the span: as many pages as its words need. */
 struct mh_shm_owners {
         uint64_t hints;     /* hint: one bit per 64 blocks, set by who freed one there; a line of its own */
         uint32_t countdown; /* hint: frees to wait for before looking whether the span is empty */
-        uint32_t _pad0;
+        uint32_t visitors;  /* MH_SHM_VISITORS_*: who may change the owner words of blocks in use */
         uint64_t _pad1[6];
         uint64_t word[MH_SHM_SPAN_BLOCKS_MAX]; /* owner words, dense: as many as the span has blocks */
         uint64_t _pad2[504];

@@ -16,11 +16,19 @@
 /* Slots that a client's own thread keeps ready, so that a handle that comes and goes costs no search. */
 #define ACTOR_KEPT_SLOTS 32U
 
+/* Blocks that this actor freed and that it can have again before it looks for others. */
+#define ACTOR_FREED 16U
+
 /* Where small blocks of one size class come from next. */
 typedef struct ActorClass {
+        uint64_t candidates; /* blocks of a group of 64 that were free when it was looked at */
+        uint64_t *owner;     /* the owner word of the group's first block */
+        uint64_t offset;     /* of that block */
         uint32_t span;       /* plus one; 0: none */
-        uint32_t group;      /* of 64 blocks */
-        uint64_t candidates; /* blocks of that group that were free when it was looked at */
+        uint32_t group;
+        uint32_t n_freed;
+        uint32_t freed
+                [ACTOR_FREED]; /* elsewhere: offsets in units of MH_SHM_BLOCK_ALIGN, of what may have become something else since */
 } ActorClass;
 
 typedef struct Actor {
@@ -39,7 +47,11 @@ typedef struct Actor {
         struct mh_shm_hazard_line *hazard;
         struct mh_shm_slot *slots; /* of the segment, as `shared` */
         const struct mh_shm_shared *shared;
-        uint64_t *ledger; /* words per slot */
+        struct mh_shm_span *spans;
+        struct mh_shm_owners *owners;
+        uint32_t n_spans;    /* so many have entries, at least */
+        uint64_t owner_word; /* of a block of this client, but for the tag */
+        uint64_t *ledger;    /* words per slot */
         uint64_t *span_bits;
         struct mh_shm_intent
                 *intent; /* the daemon, for a client: where to note a target before it is changed; or NULL */
@@ -77,11 +89,8 @@ static inline void actor_close_window(Actor *a)
         store_relaxed(&a->window_size, 0);
 }
 
-/* Adds to a number of this actor's account line, wrapping: all but the last line are one thread's alone. */
-static inline void actor_count(Actor *a, uint64_t *number, uint64_t n)
+/* Adds to a number of this actor's account line, wrapping: each line is one thread's, or those that share it have a lock. */
+static inline void actor_count(uint64_t *number, uint64_t n)
 {
-        if (a->thread == MH_SHM_THREADS - 1)
-                (void)fetch_add_relaxed(number, n);
-        else
-                store_relaxed(number, load_relaxed(number) + n);
+        store_relaxed(number, load_relaxed(number) + n);
 }

@@ -4,9 +4,15 @@
  * The owner word is the truth about a block: free -> client -> free, or client -> slot -> free, each by one
  * compare-and-swap that compares the tag too, so of two frees one fails. Only the span's own client turns free
  * into client (scratch.c); everybody may do the rest.
+ *
+ * One thing is spared the locked instruction: a thread that frees its client's block in its own span, where nobody else has
+ * come yet. It writes which block, then looks whether somebody comes, and then frees with a load and a store. Who comes
+ * says so, makes every thread pass a barrier, and then looks at what the other wrote: either the thread sees the visitor, or
+ * the visitor sees the block. Nobody waits: if it is the visitor's block, it is as good as freed.
  */
 
 #include <errno.h>
+#include <time.h>
 
 #include "base/atomics.h"
 #include "shm/block.h"
@@ -31,7 +37,7 @@ static int locate(const Segment *seg, uint32_t span, uint32_t within, uint64_t w
                         return -ESTALE;
                 size = class_size(span_arg(word));
                 index = class_index(span_arg(word), within);
-                if (index >= class_blocks(span_arg(word)))
+                if (index == UINT32_MAX || within + size > MH_SHM_SPAN_SIZE)
                         return -ESTALE;
                 break;
         case MH_SHM_SPAN_LARGE:
@@ -110,6 +116,32 @@ void block_release_orphan(Actor *a, uint32_t span)
                 span_release(a, span);
 }
 
+/* Where membarrier(2) is missing: a store of another processor is seen long before that. */
+#define NO_BARRIER_NSEC 1000000
+
+static void expect_visitors(const Actor *a, struct mh_shm_owners *area)
+{
+        (void)fetch_or_sc(&area->visitors, MH_SHM_VISITORS_EXPECTED);
+        if (!hazard_barrier(a->seg))
+                (void)nanosleep(&(struct timespec){ .tv_nsec = NO_BARRIER_NSEC }, NULL);
+        (void)fetch_or_sc(&area->visitors, MH_SHM_VISITORS_SEEN);
+}
+
+bool block_visit(Actor *a, const Block *b, uint64_t owner)
+{
+        struct mh_shm_owners *area = &a->seg->owners[b->span];
+        uint32_t client = span_client(b->span_word);
+        const struct mh_shm_hazard_line *line;
+
+        if (span_state(b->span_word) != MH_SHM_SPAN_SMALL || owner_kind(owner) != MH_SHM_OWNER_CLIENT ||
+            (client == a->id && span_thread(b->span_word) == a->thread) || client >= a->seg->n_clients)
+                return true;
+        if (!(load_sc(&area->visitors) & MH_SHM_VISITORS_SEEN))
+                expect_visitors(a, area);
+        line = &a->seg->hazards[client].line[span_thread(b->span_word)];
+        return load_sc(&line->freeing) != scratch_make(owner_tag(owner), b->offset);
+}
+
 /* Tells the span's owner, who looks for free blocks where a bit is set. After the owner word. */
 void block_note_free(Segment *seg, uint32_t span, uint32_t index)
 {
@@ -121,7 +153,8 @@ void block_note_free(Segment *seg, uint32_t span, uint32_t index)
 
 static bool free_small(Actor *a, const Block *b, uint64_t owner)
 {
-        if (!cas_sc(b->owner, &owner, owner_make(tag_after(owner_tag(owner)), MH_SHM_OWNER_FREE, 0, 0)))
+        if (!block_visit(a, b, owner) ||
+            !cas_sc(b->owner, &owner, owner_make(tag_after(owner_tag(owner)), MH_SHM_OWNER_FREE, 0, 0)))
                 return false;
         block_note_free(a->seg, b->span, b->index);
         /* Its owner may have died since, and then whoever frees the last block sees to the span. Sequentially consistent: either

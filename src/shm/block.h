@@ -28,6 +28,12 @@ int block_find(Actor *a, uint64_t offset, Block *ret);
 void block_done(Actor *a);
 
 /*
+ * Before the owner word of somebody else's block in use, which was `owner`, is changed: makes sure that a compare-and-swap is right.
+ * False: the thread whose span it is frees the block in this very moment. Between block_find() and block_done().
+ */
+bool block_visit(Actor *a, const Block *b, uint64_t owner);
+
+/*
  * Frees the block if its owner word is still `owner`, and sees to what follows: a large one's spans are given back, a span whose
  * owner is dead is released with its last block. False: the word is another one now. Between block_find() and block_done().
  */

@@ -28,6 +28,9 @@ void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger)
                 .bit = id < MH_SHM_GROUP_CLIENTS ? UINT64_C(1) << id : 0,
                 .slots = seg->slots,
                 .shared = seg->shared,
+                .spans = seg->spans,
+                .owners = seg->owners,
+                .owner_word = owner_make(0, MH_SHM_OWNER_CLIENT, 0, id),
                 .ledger = (uint64_t *)((uint8_t *)ledger + seg->ledger_slots),
                 .span_bits = (uint64_t *)((uint8_t *)ledger + seg->ledger_spans),
         };

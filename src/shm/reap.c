@@ -77,6 +77,10 @@ static int reap_hazards(Reap *r, int *units)
 {
         struct mh_shm_hazard *line = &r->dead.seg->hazards[r->dead.id];
 
+        /* A free that was never done: its block is reaped, or freed by whoever comes first. */
+        for (unsigned i = 0; i < MH_SHM_THREADS; i++)
+                store_sc(&line->line[i].freeing, 0);
+
         for (; r->position < MH_SHM_THREADS; r->position++) {
                 uint64_t span = load_relaxed(&line->line[r->position].span);
 

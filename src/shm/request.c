@@ -184,6 +184,7 @@ static void finish_frees(Actor *a)
                 while (block_resume_free(a, (uint32_t)(span - 1), UINT32_MAX) > 0)
                         ;
         store_sc(&a->hazard->span, 0);
+        store_sc(&a->hazard->freeing, 0);
 }
 
 /* Each of these says whether the request was done, and then fills in what came of it. */

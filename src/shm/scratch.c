@@ -43,17 +43,21 @@
 
 /* ------------------------------------------------------------------------------------------------ accounts */
 
-static void account_alloc(Actor *a, uint64_t size)
+static inline void account_alloc(Actor *a, uint64_t size)
 {
-        actor_count(a, &a->account->alloc_bytes, size);
-        actor_count(a, &a->account->owned_bytes, size);
+        struct mh_shm_account_line *line = a->account;
+
+        actor_count(&line->alloc_bytes, size);
+        actor_count(&line->owned_bytes, size);
 }
 
-static void account_free(Actor *a, uint64_t size, bool own)
+static inline void account_free(Actor *a, uint64_t size, bool own)
 {
-        actor_count(a, &a->account->free_bytes, size);
+        struct mh_shm_account_line *line = a->account;
+
+        actor_count(&line->free_bytes, size);
         if (own)
-                actor_count(a, &a->account->owned_bytes, -size);
+                actor_count(&line->owned_bytes, -size);
 }
 
 uint64_t scratch_owned_in(Actor *a, uint32_t span)
@@ -95,9 +99,9 @@ static uint64_t count_owned(Actor *a)
         return sum;
 }
 
-static int check_quota(Actor *a, uint64_t size)
+static _noinline_ int check_quota_anyhow(Actor *a, uint64_t size)
 {
-        uint64_t limit = load_relaxed(&a->seg->shared->limit_client_scratch);
+        uint64_t limit = load_relaxed(&a->shared->limit_client_scratch);
         uint64_t owned = load_relaxed(&a->account->owned_bytes);
 
         if (size > limit)
@@ -108,6 +112,14 @@ static int check_quota(Actor *a, uint64_t size)
         owned = count_owned(a);
         store_relaxed(&a->account->owned_bytes, owned);
         return owned <= limit - size ? 0 : -EDQUOT;
+}
+
+static inline int check_quota(Actor *a, uint64_t size)
+{
+        uint64_t limit = load_relaxed(&a->shared->limit_client_scratch);
+        uint64_t owned = load_relaxed(&a->account->owned_bytes);
+
+        return likely(size <= limit) && likely(owned <= limit - size) ? 0 : check_quota_anyhow(a, size);
 }
 
 /* ------------------------------------------------------------------------------------------------ small blocks */
@@ -133,6 +145,8 @@ static bool refill_from_span(Actor *a, unsigned class)
         area = &a->seg->owners[k->span - 1];
         while ((hints = load_relaxed(&area->hints) & all_groups(class))) {
                 k->group = (unsigned)__builtin_ctzll(hints);
+                k->owner = &area->word[k->group * 64];
+                k->offset = (uint64_t)(k->span - 1) * MH_SHM_SPAN_SIZE + (uint64_t)k->group * 64 * class_size(class);
                 /* Taken before the look: who frees a block after we looked at it sets the bit again. */
                 (void)fetch_and_sc(&area->hints, ~(UINT64_C(1) << k->group));
                 first = k->group * 64;
@@ -195,6 +209,8 @@ static bool adopt_span(Actor *a, unsigned class)
         word = load_sc(&entry->word);
         if (span_state(word) != MH_SHM_SPAN_ORPHAN || span_arg(word) != class || ledger_has_span(a, hint - 1))
                 return false;
+        /* Who saw it ORPHAN need not come as a visitor. */
+        (void)fetch_or_sc(&seg->owners[hint - 1].visitors, MH_SHM_VISITORS_EXPECTED | MH_SHM_VISITORS_SEEN);
         /* The next incarnation, so that a compare-and-swap of somebody who saw it ORPHAN and empty fails: see block.c. */
         if (!span_take(a, hint - 1, word, span_make_small(span_incarnation(word) + 1, a->id, a->thread, class)))
                 return false;
@@ -247,6 +263,15 @@ static bool keep_spare(Actor *a, uint32_t span)
         return false;
 }
 
+/* The block was freed here; tells who looks for free blocks, if it still is what it was. */
+static void note_freed(Actor *a, unsigned class, uint64_t offset)
+{
+        uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE), index = class_index(class, offset % MH_SHM_SPAN_SIZE);
+
+        if (is_own(a, span, class) && index != UINT32_MAX)
+                block_note_free(a->seg, span, index);
+}
+
 /* No more blocks are taken from where they are taken now; what is known to be free there is found again by its hint. */
 static void forget_class(Actor *a, unsigned class)
 {
@@ -254,6 +279,11 @@ static void forget_class(Actor *a, unsigned class)
 
         if (k->span && k->candidates)
                 block_note_free(a->seg, k->span - 1, k->group * 64);
+        while (k->n_freed > 0) {
+                uint64_t offset = (uint64_t)k->freed[--k->n_freed] * MH_SHM_BLOCK_ALIGN;
+
+                note_freed(a, class, offset);
+        }
         *k = (ActorClass){ 0 };
 }
 
@@ -297,6 +327,8 @@ static int claim_span(Actor *a, unsigned class)
         }
         entry = &seg->spans[span];
         seg->owners[span].countdown = 0;
+        store_relaxed(&seg->owners[span].visitors,
+                      seg->asymmetric ? 0 : MH_SHM_VISITORS_EXPECTED | MH_SHM_VISITORS_SEEN);
         store_relaxed(&seg->owners[span].hints, all_groups(class));
         /* CLAIMED is ours alone to leave. Who finds it SMALL finds owner words. */
         store_sc(&entry->word, span_make_small(span_incarnation(load_relaxed(&entry->word)), a->id, a->thread, class));
@@ -322,37 +354,100 @@ static _cold_ int refill(Actor *a, unsigned class)
         }
 }
 
-static int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
+/* The block whose owner word is FREE with that tag (shifted) becomes this client's. */
+static inline void take_block(Actor *a, uint64_t *owner, uint64_t tag, uint64_t offset, uint32_t size,
+                              uint64_t *ret_scratch)
+{
+        if (unlikely(a->intent != NULL))
+                store_sc(&a->intent->target, tag | offset);
+        /* Release, and no compare-and-swap: nobody else changes a free word of our span. Pairs with every look at it. */
+        store_release(owner, tag | a->owner_word);
+        account_alloc(a, size);
+        *ret_scratch = tag | offset;
+}
+
+/* Takes one of the candidates, which were free, and only this actor takes blocks there. -EAGAIN: somebody scribbled there. */
+static _noinline_ int take_candidate(Actor *a, unsigned class, uint64_t *ret_scratch)
+{
+        ActorClass *k = &a->classes[class];
+        unsigned i = (unsigned)__builtin_ctzll(k->candidates);
+        uint64_t word = load_acquire(&k->owner[i]); /* pairs with the free that made it free */
+        uint32_t tag = word ? owner_tag(word) : span_first_tag(&a->spans[k->span - 1]);
+
+        k->candidates &= k->candidates - 1;
+        if (owner_kind(word) != MH_SHM_OWNER_FREE)
+                return -EAGAIN;
+        take_block(a, &k->owner[i], scratch_make(tag, 0), k->offset + (uint64_t)i * class_size(class),
+                   class_size(class), ret_scratch);
+        return 0;
+}
+
+/* Takes one of those that were freed elsewhere. -EAGAIN: there is none any more. */
+static int take_freed(Actor *a, unsigned class, uint64_t *ret_scratch)
 {
         ActorClass *k = &a->classes[class];
 
-        for (;;) {
-                struct mh_shm_span *entry;
-                uint32_t index, span, tag;
-                uint64_t *owner, word;
+        while (k->n_freed > 0) {
+                uint64_t offset = (uint64_t)k->freed[--k->n_freed] * MH_SHM_BLOCK_ALIGN, word;
+                uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE), index;
 
-                if (!k->candidates) {
-                        int r = refill(a, class);
+                if (!is_own(a, span, class))
+                        continue;
+                index = class_index(class, offset % MH_SHM_SPAN_SIZE);
+                word = load_acquire(&a->owners[span].word[index]); /* as above */
+                if (!word || owner_kind(word) != MH_SHM_OWNER_FREE)
+                        continue;
+                take_block(a, &a->owners[span].word[index], scratch_make(owner_tag(word), 0), offset, class_size(class),
+                           ret_scratch);
+                return 0;
+        }
+        return -EAGAIN;
+}
+
+static _noinline_ int alloc_small_anyhow(Actor *a, unsigned class, uint64_t *ret_scratch)
+{
+        int r;
+
+        if (check_quota(a, class_size(class)) < 0)
+                return -EDQUOT;
+        if (!a->classes[class].candidates) {
+                r = take_freed(a, class, ret_scratch);
+                if (r == 0)
+                        return 0;
+        }
+        do {
+                if (!a->classes[class].candidates) {
+                        r = refill(a, class);
                         if (r < 0)
                                 return r;
                 }
-                index = k->group * 64 + (unsigned)__builtin_ctzll(k->candidates);
-                k->candidates &= k->candidates - 1;
-                span = k->span - 1;
-                entry = &a->seg->spans[span];
-                owner = &span_owners(a->seg, span)[index];
-                word = load_acquire(owner); /* pairs with the free that made it free */
-                if (owner_kind(word) != MH_SHM_OWNER_FREE)
-                        continue;
-                tag = word ? owner_tag(word) : span_first_tag(entry);
-                *ret_scratch = scratch_make(tag,
-                                            (uint64_t)span * MH_SHM_SPAN_SIZE + (uint64_t)index * class_size(class));
-                if (a->intent)
-                        store_sc(&a->intent->target, *ret_scratch);
-                /* Release, and no compare-and-swap: nobody else changes a free word of our span. Pairs with every look at it. */
-                store_release(owner, owner_make(tag, MH_SHM_OWNER_CLIENT, 0, a->id));
-                return 0;
-        }
+                r = take_candidate(a, class, ret_scratch);
+        } while (r == -EAGAIN);
+        return r;
+}
+
+/* The usual case of take_candidate(). */
+static inline int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
+{
+        struct mh_shm_account_line *line = a->account;
+        ActorClass *k = &a->classes[class];
+        uint64_t candidates = k->candidates, size = class_size(class), owned = load_relaxed(&line->owned_bytes) + size;
+        uint64_t word, i, *owner;
+
+        if (unlikely(owned > load_relaxed(&a->shared->limit_client_scratch)) || unlikely(!candidates) ||
+            unlikely(a->intent != NULL))
+                return alloc_small_anyhow(a, class, ret_scratch);
+        i = (unsigned)__builtin_ctzll(candidates);
+        owner = &k->owner[i];
+        word = load_acquire(owner); /* pairs with the free that made it free */
+        if (unlikely(!word) || unlikely(word << (64 - MH_SHM_SCRATCH_TAG_SHIFT)))
+                return alloc_small_anyhow(a, class, ret_scratch);
+        k->candidates = candidates & (candidates - 1);
+        store_release(owner, word | a->owner_word); /* as in take_block() */
+        store_relaxed(&line->owned_bytes, owned);
+        actor_count(&line->alloc_bytes, size);
+        *ret_scratch = word | (k->offset + i * size);
+        return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ large blocks */
@@ -401,12 +496,17 @@ static int claim_large(Actor *a, uint32_t n, uint32_t *ret_head)
         return 0;
 }
 
-static _cold_ int alloc_large(Actor *a, uint64_t size, uint64_t *ret_scratch, uint64_t *ret_size)
+static _cold_ int alloc_large(Actor *a, uint64_t size, uint64_t *ret_scratch)
 {
-        uint64_t spans = (size + MH_SHM_SPAN_SIZE - 1) / MH_SHM_SPAN_SIZE;
+        uint64_t spans = (size + MH_SHM_SPAN_SIZE - 1) / MH_SHM_SPAN_SIZE, scratch;
         uint32_t head, tag, n;
         int r;
 
+        if (!size || size > SCRATCH_MAX)
+                return -EINVAL;
+        r = check_quota(a, spans * MH_SHM_SPAN_SIZE);
+        if (r < 0)
+                return r;
         if (spans > a->seg->n_spans)
                 return -ENOSPC;
         n = (uint32_t)spans;
@@ -416,35 +516,31 @@ static _cold_ int alloc_large(Actor *a, uint64_t size, uint64_t *ret_scratch, ui
         if (r < 0)
                 return r;
         tag = span_first_tag(&a->seg->spans[head]);
-        *ret_scratch = scratch_make(tag, (uint64_t)head * MH_SHM_SPAN_SIZE);
-        *ret_size = spans * MH_SHM_SPAN_SIZE;
+        scratch = scratch_make(tag, (uint64_t)head * MH_SHM_SPAN_SIZE);
         if (a->intent)
-                store_sc(&a->intent->target, *ret_scratch);
+                store_sc(&a->intent->target, scratch);
         publish_large(a, head, n, size, tag);
+        account_alloc(a, spans * MH_SHM_SPAN_SIZE);
+        *ret_scratch = scratch;
         return 0;
+}
+
+int scratch_take(Actor *a, uint64_t size, uint64_t *ret_scratch)
+{
+        if (unlikely(size - 1 >= MH_SHM_SMALL_MAX)) /* 0 too */
+                return alloc_large(a, size, ret_scratch);
+        return alloc_small(a, class_of((uint32_t)size), ret_scratch);
 }
 
 int scratch_alloc(Actor *a, uint64_t size, uint64_t *ret_scratch, uint64_t *ret_size)
 {
-        uint64_t scratch, usable;
-        int r;
+        int r = scratch_take(a, size, ret_scratch);
 
-        if (!size || size > SCRATCH_MAX)
-                return -EINVAL;
-        usable = size <= MH_SHM_SMALL_MAX ? class_size(class_of((uint32_t)size))
-                                          : (size + MH_SHM_SPAN_SIZE - 1) / MH_SHM_SPAN_SIZE * MH_SHM_SPAN_SIZE;
-        r = check_quota(a, usable);
-        if (r < 0)
-                return r;
-        r = size <= MH_SHM_SMALL_MAX ? alloc_small(a, class_of((uint32_t)size), &scratch)
-                                     : alloc_large(a, size, &scratch, &usable);
-        if (r < 0)
-                return r;
-        account_alloc(a, usable);
-        *ret_scratch = scratch;
-        if (ret_size)
-                *ret_size = usable;
-        return 0;
+        if (r == 0 && ret_size)
+                *ret_size = size <= MH_SHM_SMALL_MAX
+                                    ? class_size(class_of((uint32_t)size))
+                                    : (size + MH_SHM_SPAN_SIZE - 1) / MH_SHM_SPAN_SIZE * MH_SHM_SPAN_SIZE;
+        return r;
 }
 
 static void tidy_small(Actor *a, uint32_t span, uint64_t word)
@@ -524,31 +620,38 @@ static int find_alive(Actor *a, uint64_t scratch, Block *ret, uint64_t *ret_owne
 }
 
 /*
- * An own span, not the one blocks are taken from, may be empty now. To look costs a pass over its owner words; when
+ * A span of this actor's, not the one blocks are taken from, may be empty now. To look costs a pass over its owner words; when
  * some are found in use, at least so many frees must come before it is worth to look again.
  */
-static void consider_release(Actor *a, const Block *b)
+static void consider_release(Actor *a, uint32_t span)
 {
-        struct mh_shm_span *entry = &a->seg->spans[b->span];
-        struct mh_shm_owners *area = &a->seg->owners[b->span];
+        struct mh_shm_span *entry = &a->spans[span];
+        struct mh_shm_owners *area = &a->owners[span];
+        uint64_t word = load_relaxed(&entry->word);
+        uint32_t used = 0, n = class_blocks(span_arg(word));
+
+        for (uint32_t i = 0; i < n; i++)
+                used += owner_kind(load_sc(&area->word[i])) != MH_SHM_OWNER_FREE;
+        area->countdown = used;
+        if (used || keep_spare(a, span))
+                return;
+        /* Only we take blocks from it, so empty it stays. */
+        store_sc(&entry->word, span_with(word, MH_SHM_SPAN_CLAIMED, a->id, span));
+        span_release(a, span);
+}
+
+/* A block of that kind was freed, by whatever way. */
+static void freed(Actor *a, const Block *b)
+{
         unsigned class = span_arg(b->span_word);
-        uint32_t used = 0, n;
+        struct mh_shm_owners *area = &a->owners[b->span];
 
         if (block_is_large(b) || !is_own(a, b->span, class) || a->classes[class].span == b->span + 1)
                 return;
-        if (area->countdown > 1) {
+        if (area->countdown > 1)
                 area->countdown--;
-                return;
-        }
-        n = class_blocks(class);
-        for (uint32_t i = 0; i < n; i++)
-                used += owner_kind(load_sc(&span_owners(a->seg, b->span)[i])) != MH_SHM_OWNER_FREE;
-        area->countdown = used;
-        if (used || keep_spare(a, b->span))
-                return;
-        /* Only we take blocks from it, so empty it stays. */
-        store_sc(&entry->word, span_with(load_relaxed(&entry->word), MH_SHM_SPAN_CLAIMED, a->id, b->span));
-        span_release(a, b->span);
+        else
+                consider_release(a, b->span);
 }
 
 static int free_any(Actor *a, uint64_t scratch)
@@ -564,7 +667,7 @@ static int free_any(Actor *a, uint64_t scratch)
                 r = -EBUSY;
         } else if (block_free(a, &b, owner)) {
                 account_free(a, b.size, owner_who(owner) == a->id);
-                consider_release(a, &b);
+                freed(a, &b);
         } else {
                 /* Somebody was quicker: given away in this moment, or freed. */
                 r = owner_kind(load_sc(b.owner)) == MH_SHM_OWNER_SLOT &&
@@ -576,50 +679,83 @@ static int free_any(Actor *a, uint64_t scratch)
         return r;
 }
 
-/*
- * A small block of our own, in a span from which this very actor takes blocks: the span is ours to give back, so its memory stays,
- * and no hazard is needed. False: it is none of that, or not to be freed, and nothing has happened.
- */
-static inline bool free_own(Actor *a, uint64_t scratch)
+/* The rest of a free in a span of this actor's, where it did not take a block last. The span may be empty. */
+static _noinline_ int freed_elsewhere(Actor *a, uint64_t offset, unsigned class, uint32_t index)
 {
-        uint64_t offset = scratch_offset(scratch), span = offset / MH_SHM_SPAN_SIZE, word, owner;
-        uint32_t index, within = offset % MH_SHM_SPAN_SIZE;
-        ActorClass *k;
-        Block b;
+        uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE);
+        struct mh_shm_owners *area = &a->owners[span];
+        ActorClass *k = &a->classes[class];
 
-        if (unlikely(!span_entry(a->seg, span < UINT32_MAX ? (uint32_t)span : UINT32_MAX)))
-                return false;
-        word = load_relaxed(&a->seg->spans[span].word); /* if it says that it is ours, only we change it */
-        if ((word & SMALL_MASK) != a->small || span_arg(word) >= MH_SHM_CLASSES)
-                return false;
-        index = class_index(span_arg(word), within);
-        if (unlikely(index >= class_blocks(span_arg(word))))
-                return false;
-        b = (Block){ .owner = &span_owners(a->seg, (uint32_t)span)[index],
-                     .span_word = word,
-                     .offset = offset,
-                     .size = class_size(span_arg(word)),
-                     .span = (uint32_t)span,
-                     .index = index };
-        owner = owner_make(scratch_tag(scratch), MH_SHM_OWNER_CLIENT, 0, a->id);
-        /* A compare-and-swap, because others may free it too. */
-        if (unlikely(!cas_sc(b.owner, &owner, owner_make(tag_after(scratch_tag(scratch)), MH_SHM_OWNER_FREE, 0, 0))))
-                return false;
-
-        account_free(a, b.size, true);
-        k = &a->classes[span_arg(word)];
-        if (likely(k->span == span + 1 && k->group == index / 64)) {
-                k->candidates |= UINT64_C(1) << index % 64;
-        } else {
-                block_note_free(a->seg, (uint32_t)span, index);
-                consider_release(a, &b);
-        }
-        return true;
+        if (unlikely(k->n_freed < ACTOR_FREED))
+                k->freed[k->n_freed++] = (uint32_t)(offset / MH_SHM_BLOCK_ALIGN);
+        else if (unlikely(!(load_sc(&area->hints) >> index / 64 & 1))) /* as in block_note_free(), which this spares */
+                block_note_free(a->seg, span, index);
+        if (k->span == span + 1)
+                return 0;
+        if (likely(area->countdown > 1))
+                area->countdown--;
+        else
+                consider_release(a, span);
+        return 0;
 }
 
+/* Has this span an entry? As span_entry(), but it remembers. */
+static inline bool knows_entry(Actor *a, uint32_t span)
+{
+        uint32_t n;
+
+        if (likely(span < a->n_spans))
+                return true;
+        n = load_acquire(&a->shared->span_hwm); /* as in span_entry() */
+        a->n_spans = n < a->seg->n_spans ? n : a->seg->n_spans;
+        return span < a->n_spans;
+}
+
+/*
+ * The usual case first: a small block of our own, in a span from which this very actor takes blocks and where nobody else has come
+ * yet. The span is ours to give back, so its memory stays, and no hazard is needed; and the owner word needs no locked instruction:
+ * see block.c. (What is left at a span's end has an owner word, too, which is never a client's.)
+ */
 int scratch_free(Actor *a, uint64_t scratch)
 {
-        return likely(free_own(a, scratch)) ? 0 : free_any(a, scratch);
+        const uint64_t tag_mask = MH_SHM_TAG_MASK << MH_SHM_SCRATCH_TAG_SHIFT;
+        uint64_t offset = scratch_offset(scratch), tag = scratch & tag_mask, word, free_word, *owner, i;
+        uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE), index, class;
+        struct mh_shm_hazard_line *line = a->hazard;
+        ActorClass *k;
+
+        if (unlikely(!knows_entry(a, span)))
+                return free_any(a, scratch);
+        word = load_relaxed(&a->spans[span].word); /* if it says that it is ours, only we change it */
+        class = span_arg(word);
+        if (unlikely((word & SMALL_MASK) != a->small) || unlikely(class >= MH_SHM_CLASSES))
+                return free_any(a, scratch);
+        index = class_index(class, offset % MH_SHM_SPAN_SIZE);
+        if (unlikely(index == UINT32_MAX))
+                return free_any(a, scratch);
+        owner = &a->owners[span].word[index];
+
+        /* Relaxed, and a barrier for the compiler only: who comes to visit makes us pass a real one. Pairs with block_visit(). */
+        store_relaxed(&line->freeing, scratch);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        if (unlikely(load_relaxed(&a->owners[span].visitors)) ||
+            unlikely(load_relaxed(owner) != (tag | a->owner_word)) || unlikely(tag == tag_mask)) {
+                store_relaxed(&line->freeing, 0); /* nothing was done that it could be ordered with */
+                return free_any(a, scratch);
+        }
+        free_word = tag + (UINT64_C(1) << MH_SHM_SCRATCH_TAG_SHIFT); /* as tag_after() */
+        /* Release: what was written to the block comes first. Pairs with every look at it. */
+        store_release(owner, free_word);
+        /* Release: who finds 0 finds the block free. Pairs with block_visit(). */
+        store_release(&line->freeing, 0);
+
+        account_free(a, class_size(class), true);
+        k = &a->classes[class];
+        i = (uint64_t)(owner - k->owner);
+        if (unlikely(i >= 64))
+                return freed_elsewhere(a, offset, class, index);
+        k->candidates |= UINT64_C(1) << i;
+        return 0;
 }
 
 int scratch_lookup(Actor *a, uint64_t scratch, void **ret_data, uint64_t *ret_size)
@@ -665,7 +801,8 @@ static int give_pinned(Actor *a, const Block *b, uint64_t scratch, uint64_t owne
 
                 if (!cas_sc(&refs[e], &seen, ref))
                         continue;
-                if (cas_sc(b->owner, &owner, owner_make(owner_tag(owner), MH_SHM_OWNER_SLOT, e, slot)))
+                if (block_visit(a, b, owner) &&
+                    cas_sc(b->owner, &owner, owner_make(owner_tag(owner), MH_SHM_OWNER_SLOT, e, slot)))
                         return 0;
                 /* Freed by somebody in this moment. The entry is ours to empty, because we filled it. */
                 seen = ref;
@@ -698,7 +835,7 @@ int scratch_give(Actor *a, uint64_t scratch, uint64_t handle)
                         r = give_pinned(a, &b, scratch, owner, handle_slot(handle));
                         (void)slot_close(a, handle, NULL);
                         if (r == 0)
-                                actor_count(a, &a->account->owned_bytes, -b.size);
+                                actor_count(&a->account->owned_bytes, -b.size);
                 }
         }
         block_done(a);

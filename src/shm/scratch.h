@@ -11,6 +11,9 @@
 /* *ret_size (may be NULL): bytes that can be used. -EINVAL size 0 or over 2^40, -ENOSPC, -EDQUOT. */
 int scratch_alloc(Actor *a, uint64_t size, uint64_t *ret_scratch, uint64_t *ret_size);
 
+/* The same for who does not ask how much there is. */
+int scratch_take(Actor *a, uint64_t size, uint64_t *ret_scratch);
+
 /* -EINVAL, -ESTALE, -EBUSY it belongs to a handle. */
 int scratch_free(Actor *a, uint64_t scratch);
 

@@ -169,7 +169,7 @@ static inline void clean(Actor *a, uint32_t slot)
                 scratch_drop_refs(a, slot);
         memset(s->payload, 0, sizeof(s->payload));
         memset(s->wait, 0, sizeof(s->wait));
-        actor_count(a, &a->account->destroyed, 1);
+        actor_count(&a->account->destroyed, 1);
 }
 
 /* DEAD and this client's, whose own bit is clear. */
@@ -290,7 +290,7 @@ static int try_reserve(Actor *a, uint32_t slot)
                    state_make(state_generation(state), MH_SHM_PHASE_RESERVED, 0, a->id))) {
                 chunk_note_taken(a->seg, slot);
                 holder_set(a, slot);
-                actor_count(a, &a->account->handles, 1);
+                actor_count(&a->account->handles, 1);
                 return 1;
         }
         /* The hint was wrong. Put it right, and look again, because the slot may have become free before that. */
@@ -388,7 +388,7 @@ int slot_reserve(Actor *a, uint32_t *ret_slot)
 /* The slot is RESERVED by us: nobody else changes its state. `gen` is the next handle's. */
 static inline void make_live(Actor *a, uint32_t slot, uint64_t gen, unsigned type, uint64_t *ret_handle)
 {
-        actor_count(a, &a->account->created, 1);
+        actor_count(&a->account->created, 1);
         /* Release: RESERVED is ours alone to leave. Who finds it LIVE finds the bit. Pairs with the look in slot_open(). */
         store_release(&a->slots[slot].state, state_make(gen, MH_SHM_PHASE_LIVE, type, 0));
         *ret_handle = handle_make(gen, slot);
@@ -405,7 +405,7 @@ _noinline_ void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *r
 
 void slot_unreserve(Actor *a, uint32_t slot)
 {
-        actor_count(a, &a->account->handles, -UINT64_C(1));
+        actor_count(&a->account->handles, -UINT64_C(1));
         (void)holder_clear(a, slot);
         release(a, slot);
         ledger_settle(a, slot, 0);
@@ -545,7 +545,7 @@ static _noinline_ int open_first(Actor *a, uint64_t handle, unsigned *ret_type)
         r = take(a, handle, ret_type);
         if (r < 0)
                 goto out;
-        actor_count(a, &a->account->handles, 1);
+        actor_count(&a->account->handles, 1);
         ledger_settle(a, slot, ledger_make(handle_generation(handle), 1));
         return 0;
 
@@ -631,7 +631,7 @@ static _noinline_ int open_first_here(Actor *a, uint64_t handle, unsigned *ret_t
                 ledger_settle(a, slot, 0);
                 return r;
         }
-        actor_count(a, &a->account->handles, 1);
+        actor_count(&a->account->handles, 1);
         store_release(&a->ledger[slot], (handle - slot) + 1); /* as in ledger_settle(); nobody waits */
         return 0;
 }
@@ -695,7 +695,7 @@ static inline int closed(unsigned *ret_flags, unsigned flags)
 /* The ledger word is IN_FLIGHT. The last part of a close that ends this client's holding. */
 static inline int closed_here(Actor *a, uint32_t slot, unsigned *ret_flags, unsigned more_flags)
 {
-        actor_count(a, &a->account->handles, -UINT64_C(1));
+        actor_count(&a->account->handles, -UINT64_C(1));
         (void)closed(ret_flags, SLOT_CLOSED_HERE | more_flags);
         ledger_settle(a, slot, 0);
         return 0;

@@ -238,7 +238,13 @@ static inline uint64_t span_with(uint64_t word, enum mh_shm_span_state state, ui
 /* Bytes of a block of this class, 0..MH_SHM_CLASSES - 1. */
 static inline uint32_t class_size(unsigned class)
 {
-        return class < 8 ? 16 * (class + 1) : (5 + (class - 8) % 4) << (5 + (class - 8) / 4);
+        static const uint16_t size[MH_SHM_CLASSES] = {
+                16,   32,   48,   64,   80,    96,    112,   128,   160,   192,   224,   256,   320,  384,
+                448,  512,  640,  768,  896,   1024,  1280,  1536,  1792,  2048,  2560,  3072,  3584, 4096,
+                5120, 6144, 7168, 8192, 10240, 12288, 14336, 16384, 20480, 24576, 28672, 32768,
+        };
+
+        return size[class];
 }
 
 /* The smallest class whose blocks have `size` bytes, 1..MH_SHM_SMALL_MAX. */
@@ -253,7 +259,8 @@ static inline unsigned class_of(uint32_t size)
 }
 
 /*
- * Which block of a span begins `within` bytes of it, or UINT32_MAX if none does. A division by the size takes longer than all else
+ * Which block of a span begins `within` bytes of it, or UINT32_MAX if none does; the last may be one too many, where less than a block
+ * is left. A division by the size takes longer than all else
  * that a free does, so it is a multiplication: 2^24 / d, rounded up, is exact for all numbers below 4096 and divisors up to 2048.
  */
 static inline uint32_t class_index(unsigned class, uint32_t within)
