@@ -759,6 +759,9 @@ _Noreturn void player_run(unsigned number, int fd)
 
         me = number;
         board_fd = fd;
+        /* Of a life before, in which one thread came to a stop and another one executed something meanwhile. */
+        for (unsigned i = 0; i < THREADS_MAX; i++)
+                store_sc(&p->thread[i].stopped, 0);
         player_forget(number);
         seed = mix(p->seed ^ p->life << 32);
         r = attach();
