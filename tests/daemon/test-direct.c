@@ -65,9 +65,7 @@ static int listen_as_manager(void)
 typedef struct Status {
         int fd;
         char text[128];
-        unsigned n;          /* how often it was told */
-        uint64_t last_msec;  /* when */
-        uint64_t least_msec; /* between two of them */
+        unsigned n; /* how often it was told */
 } Status;
 
 /* Takes what has come. */
@@ -81,9 +79,6 @@ static const char *status_now(Status *s)
                 if (strncmp(packet, "STATUS=", 7) != 0)
                         continue;
                 (void)snprintf(s->text, sizeof(s->text), "%.127s", packet + 7);
-                if (s->n > 0)
-                        s->least_msec = MIN(s->least_msec, now_msec() - s->last_msec);
-                s->last_msec = now_msec();
                 s->n++;
         }
         return s->text;
@@ -91,11 +86,13 @@ static const char *status_now(Status *s)
 
 Test(direct, the_status_is_true)
 {
-        Status s = { .fd = listen_as_manager(), .least_msec = UINT64_MAX };
+        Status s = { .fd = listen_as_manager() };
         mh_handle handles[100];
         mh_scratch block;
+        uint64_t begin;
         mh_client *c;
 
+        begin = now_msec();
         daemon_start(&the_daemon, NULL);
         WAIT_FOR(strcmp(status_now(&s), "0 clients, 0 handles, 0 B scratch") == 0);
         c = attach();
@@ -112,8 +109,8 @@ Test(direct, the_status_is_true)
         }
         (void)mh_detach(c);
         WAIT_FOR(strcmp(status_now(&s), "0 clients, 0 handles, 0 B scratch") == 0);
-        /* Once a second at most; what we see is a little late at times. */
-        cr_expect_geq(s.least_msec, 700);
+        /* Once a second at most, but for the first. */
+        cr_expect_leq(s.n, (now_msec() - begin) / 950 + 2);
         (void)fd_close(s.fd);
         harness_pass();
 }
@@ -121,7 +118,7 @@ Test(direct, the_status_is_true)
 /* That somebody asked for the status by a signal must not keep it from the manager. */
 Test(direct, sighup_does_not_hide_a_status)
 {
-        Status s = { .fd = listen_as_manager(), .least_msec = UINT64_MAX };
+        Status s = { .fd = listen_as_manager() };
         mh_handle handle;
         mh_client *c;
 
@@ -186,6 +183,7 @@ Test(direct, limits_are_reported)
 {
         mh_handle handles[100], more;
         mh_scratch blocks[32], block;
+        Status s = { .fd = listen_as_manager() };
         mh_client *c;
 
         daemon_start(&the_daemon, (const char *const[]){ "--client-handles=100", "--client-scratch=1M", NULL });
@@ -211,10 +209,11 @@ Test(direct, limits_are_reported)
         cr_assert_eq(mh_scratch_free(c, blocks[0]), 0);
         cr_assert_eq(mh_scratch_free(c, blocks[1]), 0);
         cr_assert_eq(mh_scratch_free(c, blocks[2]), 0);
-        sleep_msec(2500);
+        WAIT_FOR(strcmp(status_now(&s), "1 client, 0 handles, 928.0 KiB scratch") == 0);
         make(c, handles, 100);
         WAIT_FOR(daemon_said(&the_daemon, "reached its limit of 100 (client-handles)") == 2);
         cr_expect_eq(daemon_said(&the_daemon, "reached its limit of 1048576 (client-scratch)"), 1);
+        (void)fd_close(s.fd);
         (void)mh_detach(c);
         harness_pass();
 }
@@ -342,16 +341,22 @@ Test(direct, killed_before_it_maps)
 /* As long as it has its connection it may take its time. */
 Test(direct, alive_and_slow_to_map)
 {
+        uint64_t begin;
         Raw slow;
+        int k;
 
         daemon_start(&the_daemon, NULL);
         cr_assert_eq(raw_attach(&slow, &the_daemon, DIRECT), 0);
         sleep_msec(3000);
         cr_expect_eq(clients_attached(), 1);
         daemon_kill(&the_daemon);
+        begin = now_msec();
         daemon_start(&the_daemon, NULL);
-        /* The next daemon waits for it a little, whether it maps or not. */
-        cr_assert_eq(raw_resume(&slow, &the_daemon), 0);
+        /* The next daemon waits for it for two seconds, whether it maps or not. */
+        k = raw_resume(&slow, &the_daemon);
+        if (k == -ESTALE && now_msec() - begin >= 2000)
+                cr_skip_test("this machine is too slow to come back in time");
+        cr_assert_eq(k, 0);
         cr_expect_eq(slow.granted, DIRECT);
         sleep_msec(3000);
         cr_expect_eq(clients_attached(), 1);
@@ -377,7 +382,7 @@ Test(direct, one_that_hangs_up_before_it_maps_is_not_kept)
         cr_assert_eq(raw_attach(&lost, &the_daemon, DIRECT), 0);
         p = raw_map(&lost);
         lost.fd = fd_close(lost.fd);
-        WAIT_FOR(daemon_said(&the_daemon, "lost") >= 1 || daemon_said(&the_daemon, "no connection") >= 1);
+        WAIT_FOR(daemon_said(&the_daemon, "it keeps what it holds") == 1);
         sleep_msec(500);
         cr_expect_eq(clients_attached(), 1);
         cr_expect_eq(raw_resume(&lost, &the_daemon), 0);
