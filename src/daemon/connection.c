@@ -135,6 +135,10 @@ static void handle(Connection *c, Packet *packet)
                 (void)flush(c);
                 break;
         case SESSION_REPLY:
+                if (c->state == CONNECTION_ATTACHED && !c->bare) {
+                        packet_bare(c->fd); /* we know who it is */
+                        c->bare = true;
+                }
                 (void)flush(c);
                 break;
         }
@@ -159,10 +163,11 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
                 return 0;
         }
 
-        r = packet_receive(c->fd, &packet);
+        r = c->bare ? packet_receive_bare(c->fd, &packet) : packet_receive(c->fd, &packet);
         if (r == -EAGAIN)
                 return 0;
-        if (r <= 0) {
+        /* Who has hung up is reported as such; else nothing was in the packet. */
+        if (r < 0 || (r == 0 && (!c->bare || revents & EPOLLHUP))) {
                 connection_close(c);
                 return 0;
         }

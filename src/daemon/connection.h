@@ -44,6 +44,7 @@ struct Connection {
         pid_t pid; /* of who connected; 0: we cannot see it */
         Attachment *attachment;
         unsigned n_bad; /* packets that were refused */
+        bool bare;      /* attached: who sends is known, and not told with each packet any more */
         WireReply reply;
         bool reply_waits;   /* it could not be sent yet */
         bool reply_segment; /* it carries the segment's descriptor */

@@ -49,6 +49,25 @@ static void take_control(Packet *p, struct msghdr *mh)
                 p->fds_lost = true;
 }
 
+static int receive(int fd, struct msghdr *mh, Packet *ret)
+{
+        ssize_t n;
+
+        do
+                n = recvmsg(fd, mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+
+        ret->size = (size_t)n;
+        ret->truncated = mh->msg_flags & MSG_TRUNC;
+        ret->has_credentials = false;
+        ret->fd = -1;
+        ret->n_fds = 0;
+        ret->fds_lost = false;
+        return 0;
+}
+
 int packet_receive(int fd, Packet *ret)
 {
         union {
@@ -62,29 +81,46 @@ int packet_receive(int fd, Packet *ret)
                 .msg_control = control.buffer,
                 .msg_controllen = sizeof(control.buffer),
         };
-        ssize_t n;
+        int r;
 
         assert(fd >= 0 && ret);
 
-        do
-                n = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        while (n < 0 && errno == EINTR);
-        if (n < 0)
-                return errno == EWOULDBLOCK ? -EAGAIN : -errno;
-
-        ret->size = (size_t)n;
-        ret->truncated = mh.msg_flags & MSG_TRUNC;
-        ret->has_credentials = false;
-        ret->fd = -1;
-        ret->n_fds = 0;
-        ret->fds_lost = false;
+        r = receive(fd, &mh, ret);
+        if (r < 0)
+                return r;
         take_control(ret, &mh);
-
-        if (n == 0 && !ret->has_credentials) {
+        if (ret->size == 0 && !ret->has_credentials) {
                 packet_done(ret);
                 return 0;
         }
         return 1;
+}
+
+void packet_bare(int fd)
+{
+        static const int zero;
+
+        /* If that fails, the credentials that come are not taken. */
+        (void)setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &zero, sizeof(zero));
+}
+
+int packet_receive_bare(int fd, Packet *ret)
+{
+        struct iovec iov = { .iov_base = ret->data, .iov_len = sizeof(ret->data) };
+        struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+        int r;
+
+        assert(fd >= 0 && ret);
+
+        r = receive(fd, &mh, ret);
+        if (r < 0)
+                return r;
+        if (mh.msg_flags & MSG_CTRUNC) {
+                /* How many it were is not known, and whatever it was, it was too many. */
+                ret->n_fds = 1;
+                ret->fds_lost = true;
+        }
+        return ret->size > 0;
 }
 
 void packet_done(Packet *packet)

@@ -33,6 +33,13 @@ typedef struct Packet {
  * Other negative errnos: the connection is broken.
  */
 int packet_receive(int fd, Packet *ret);
+
+/*
+ * From now on who sends is not told any more, which is work for the kernel with each packet, and descriptors that come along are
+ * only counted. packet_receive_bare() then: as packet_receive(), but an empty packet looks like the end.
+ */
+void packet_bare(int fd);
+int packet_receive_bare(int fd, Packet *ret);
 void packet_done(Packet *packet);
 
 /* Never blocks, never raises SIGPIPE. -EAGAIN: no room now. `with_fd` is sent along unless it is -1. */
