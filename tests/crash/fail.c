@@ -13,13 +13,17 @@
 #define SHOWN_MAX 12U
 
 /* Seconds of processor time; what is done between two calls of fail_alive() takes some milliseconds. */
-#define LOOP_S 30.0
-#define LOOK_S 10U
+#define LOOP_S      30.0
+#define LOOK_S      10U
+#define STILL_S     0.005
+#define STILL_LOOKS 6U
 
 Where where;
 static unsigned count;
 static clockid_t process_clock = CLOCK_PROCESS_CPUTIME_ID; /* of the other one */
 static double used;                                        /* by both, when fail_alive() was last called */
+static double seen;                                        /* at the last look */
+static unsigned still;                                     /* looks since then without any use */
 
 extern const char __executable_start[];
 
@@ -93,13 +97,26 @@ static double seconds_used(void)
         return seconds(CLOCK_PROCESS_CPUTIME_ID) + seconds(process_clock);
 }
 
+/* Who waits for what does not come uses no time at all. */
+static bool stands_still(double now_used)
+{
+        still = now_used - seen < STILL_S ? still + 1 : 0;
+        seen = now_used;
+        return still >= STILL_LOOKS;
+}
+
 static void on_signal(int sig)
 {
-        if (sig == SIGALRM && seconds_used() - used < LOOP_S) {
-                (void)alarm(LOOK_S);
-                return;
-        }
-        fail_hard("%s", sig == SIGALRM ? "an endless loop" : strsignal(sig));
+        double now_used;
+
+        if (sig != SIGALRM)
+                fail_hard("%s", strsignal(sig));
+        now_used = seconds_used();
+        if (now_used - used >= LOOP_S)
+                fail_hard("an endless loop");
+        if (stands_still(now_used))
+                fail_hard("a standstill");
+        (void)alarm(LOOK_S);
 }
 
 void fail_watch(void)

@@ -11,7 +11,7 @@
 
 const Scenario scenarios[] = {
         { "open-first", scenario_open_first, KEEP | GROUPS },
-        { "open-second", scenario_open_second, KEEP },
+        { "open-second", scenario_open_second, KEEP | GROUPS },
         { "open-again", scenario_open_again, 0 },
         { "open-stale", scenario_open_stale, KEEP | GROUPS },
         { "open-old", scenario_open_old, KEEP | GROUPS },

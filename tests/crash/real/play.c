@@ -381,6 +381,8 @@ static bool perform(Performance *p, Reference *ret)
                 give_cue(p);
                 good = advance(p);
                 stage_note_segment(&p->stage);
+                if (p->play->victim != PART_CLIENT && p->victim.pid > 0)
+                        stage_note_opened(&p->stage, p->victim.pid);
                 /* It stands there, and others go on. */
                 if (good && p->b.pid > 0)
                         good = person_do(&p->b, deed_check, "B meanwhile");

@@ -95,6 +95,8 @@ void stage_done(Stage *s, bool show)
                 show_log(s);
         if (s->segment[0] != '\0')
                 (void)shm_unlink(s->segment);
+        if (s->opened[0] != '\0')
+                (void)shm_unlink(s->opened);
         dir = opendir(s->directory);
         while (dir && (de = readdir(dir)))
                 (void)unlinkat(dirfd(dir), de->d_name, 0);
@@ -207,6 +209,25 @@ void stage_note_segment(Stage *s)
                 memcpy(s->segment, record.name, sizeof(s->segment));
 }
 
+void stage_note_opened(Stage *s, pid_t pid)
+{
+        _cleanup_closedir_ DIR *dir = NULL;
+        char path[64], target[256];
+        struct dirent *de;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+        dir = opendir(path);
+        while (dir && (de = readdir(dir))) {
+                ssize_t n = readlinkat(dirfd(dir), de->d_name, target, sizeof(target) - 1);
+
+                if (n < 9)
+                        continue;
+                target[n] = '\0';
+                if (strncmp(target, "/dev/shm/", 8) == 0 && record_check_name(target + 8) >= 0)
+                        (void)snprintf(s->opened, sizeof(s->opened), "%.*s", RECORD_NAME_MAX - 1, target + 8);
+        }
+}
+
 static int open_segment(const Stage *s)
 {
         return s->segment[0] != '\0' ? shm_open(s->segment, O_RDONLY | O_CLOEXEC, 0) : -1;
@@ -215,8 +236,9 @@ static int open_segment(const Stage *s)
 bool stage_segment_is_gone(const Stage *s)
 {
         _cleanup_close_ int fd = open_segment(s);
+        _cleanup_close_ int other = s->opened[0] != '\0' ? shm_open(s->opened, O_RDONLY | O_CLOEXEC, 0) : -1;
 
-        return fd < 0;
+        return fd < 0 && other < 0;
 }
 
 static void on_finding(const VerifyFinding *finding, void *userdata)

@@ -26,8 +26,9 @@ typedef struct Board {
 
 typedef struct Stage {
         char directory[64], socket[96], log[96];
-        pid_t daemon; /* 0: none */
-        char segment[RECORD_NAME_MAX];
+        pid_t daemon;                  /* 0: none */
+        char segment[RECORD_NAME_MAX]; /* as the record says */
+        char opened[RECORD_NAME_MAX];  /* as a daemon had it open that was killed */
         Board *board;
 } Stage;
 
@@ -68,6 +69,9 @@ bool stage_stop(Stage *s);
 
 /* Remembers the name of the segment, if there is one. */
 void stage_note_segment(Stage *s);
+
+/* The same for the one that this process has open, whatever the record says. */
+void stage_note_opened(Stage *s, pid_t pid);
 bool stage_segment_is_gone(const Stage *s);
 
 /* 1 if no invariant is broken, 0 if one is, -1: there is no segment. */
