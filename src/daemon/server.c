@@ -219,6 +219,7 @@ void server_changed(Server *s)
         if (!s->idle_timer || !s->status_timer)
                 return; /* being made, or being taken apart */
         consider_idle(s);
+        s->watch.pause = 0; /* where something happens, more may follow that we do not see */
         if (s->status_due)
                 return;
         s->status_due = true;

@@ -16,7 +16,7 @@ typedef struct Server Server;
 
 typedef struct Watch {
         uint64_t activity; /* at the last look, see totals.h */
-        uint64_t pause;    /* before the next look, in microseconds; 0: there was none yet */
+        uint64_t pause;    /* before the next look, in microseconds; 0: begin with the shortest */
         unsigned told;     /* what of the segment was full at the last look */
 } Watch;
 
