@@ -186,9 +186,12 @@ static int resume(Machine *m, int request)
 {
         int sig;
 
-        if (ptrace(request, m->pid, NULL, 0) < 0)
-                fail_hard("ptrace: %s", strerror(errno));
-        sig = wait_stop(m->pid);
+        /* That somebody stops and continues all that runs on this machine does not concern it. */
+        do {
+                if (ptrace(request, m->pid, NULL, 0) < 0)
+                        fail_hard("ptrace: %s", strerror(errno));
+                sig = wait_stop(m->pid);
+        } while (sig == SIGSTOP || sig == SIGCONT);
         if (sig < 0)
                 fail_hard("the traced process has ended by itself");
         get_regs(m);

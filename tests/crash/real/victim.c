@@ -181,6 +181,12 @@ static void find_syscall(Victim *v)
         stage_abort("the traced process has no system call to borrow");
 }
 
+/* Somebody stops and continues all that runs on this machine: that does not concern it. */
+static bool is_pause(int status)
+{
+        return WSTOPSIG(status) == SIGSTOP || WSTOPSIG(status) == SIGCONT;
+}
+
 static int step(Victim *v)
 {
         int status;
@@ -190,7 +196,7 @@ static int step(Victim *v)
                 if (ptrace(PTRACE_SINGLESTEP, v->pid, NULL, 0) < 0)
                         stage_abort("PTRACE_SINGLESTEP: %s", strerror(errno));
                 status = wait_stop(v, true);
-        } while (WIFSTOPPED(status) && status >> 16 == PTRACE_EVENT_STOP);
+        } while (WIFSTOPPED(status) && (status >> 16 == PTRACE_EVENT_STOP || is_pause(status)));
         return status;
 }
 
@@ -338,7 +344,7 @@ VictimStop victim_next(Victim *v)
                         return at_call(v);
                 else if (WSTOPSIG(status) == SIGSEGV && let_through(v))
                         return VICTIM_WROTE;
-                else if (status >> 16 == 0 && WSTOPSIG(status) != SIGTRAP)
+                else if (status >> 16 == 0 && WSTOPSIG(status) != SIGTRAP && !is_pause(status))
                         sig = WSTOPSIG(status);
         }
 }
