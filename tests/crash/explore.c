@@ -95,6 +95,12 @@ typedef struct Sample {
         uint64_t seen;
 } Sample;
 
+/* How often an instruction came by; in a table of them, hashed. */
+typedef struct Pass {
+        uint64_t rip;
+        unsigned n;
+} Pass;
+
 typedef struct Explorer {
         World *w;
         const Scenario *scenario;
@@ -110,10 +116,7 @@ typedef struct Explorer {
         Ways living[OTHERS_MAX], dead[OTHERS_MAX]; /* is A alive at the end? */
 
         Sample kills, freezes;
-        struct {
-                uint64_t rip;
-                unsigned n;
-        } passes[LOOPS_MAX]; /* by each instruction, hashed */
+        Pass passes[LOOPS_MAX], inner_passes[LOOPS_MAX];
 
         Snapshot start, last, here, inner, inner_last;
         MachineState *here_machine, *inner_machine;
@@ -136,6 +139,17 @@ static uint64_t next_random(Explorer *x)
 static bool chance(Explorer *x, uint64_t of)
 {
         return x->options->all || x->options->point >= 0 || next_random(x) % of == 0;
+}
+
+static bool is_worth(Explorer *x, Pass *passes)
+{
+        uint64_t rip = x->w->machine.regs.rip;
+        Pass *p = &passes[rip * UINT64_C(0x9e3779b97f4a7c15) >> 52];
+
+        if (p->rip != rip)
+                *p = (Pass){ .rip = rip };
+        p->n++;
+        return p->n <= LOOP_FIRST || p->n % LOOP_EVERY == 0;
 }
 
 /* ---------------------------------------------------------------------------------------------- the world */
@@ -416,11 +430,12 @@ static bool try_again(Explorer *x, Ending ending)
         begin_call(x, &adopt_job);
         machine_watch(&w->machine, w->shared->seg.base, w->shared->seg.total_size, true);
         memory_save(&w->memory, &x->inner_last);
+        memset(x->inner_passes, 0, sizeof(x->inner_passes));
         while (steps++ < STEPS_MAX && machine_run(&w->machine) != MACHINE_DONE) {
                 if (!memory_differs(&w->memory, &x->inner_last))
                         continue;
                 memory_save(&w->memory, &x->inner_last);
-                if (!chance(x, SAMPLE_AGAIN_2))
+                if (!is_worth(x, x->inner_passes) || !chance(x, SAMPLE_AGAIN_2))
                         continue;
                 fail_alive();
                 good = die_again(x, ending) && good;
@@ -577,19 +592,6 @@ static bool try_samples(Explorer *x)
 
 /* ---------------------------------------------------------------------------------------------- all points */
 
-static bool is_worth(Explorer *x)
-{
-        uint64_t rip = x->w->machine.regs.rip;
-        unsigned i = (unsigned)(rip * UINT64_C(0x9e3779b97f4a7c15) >> 52);
-
-        if (x->passes[i].rip != rip) {
-                x->passes[i].rip = rip;
-                x->passes[i].n = 0;
-        }
-        x->passes[i].n++;
-        return x->passes[i].n <= LOOP_FIRST || x->passes[i].n % LOOP_EVERY == 0;
-}
-
 static void say_progress(Explorer *x)
 {
         const Counts *c = x->counts;
@@ -612,7 +614,7 @@ static bool at_point(Explorer *x, bool changed, bool touches)
         where.point = x->point;
         where.rip = x->w->machine.regs.rip;
         where.what = NULL;
-        touches = touches && is_worth(x);
+        touches = touches && is_worth(x, x->passes);
         if (o->point < 0 && !o->all) {
                 if (changed)
                         sample_offer(x, &x->kills, true);

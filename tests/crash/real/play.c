@@ -8,7 +8,8 @@
  * Each play is performed from its beginning each time, in a directory of its own: a daemon, a client B that has something
  * of everything, a client A. Something is done, and the victim is stopped at moment k of doing it. As long as it stands,
  * B does all there is to do. Then the victim is killed, or goes on. If it was the daemon, the next one is started
- * (sometimes that one is killed on its way, too). What is asked then:
+ * (sometimes that one is killed on its way, too; and sometimes the daemon is killed together with a client). What is asked
+ * then:
  *
  *   - A's call, if A lives, has come to its end, and with the result that it has when nobody dies; it has taken effect
  *     once: there is as much in the segment as there was then;
@@ -284,6 +285,9 @@ static void end_victim(Performance *p)
         else if (p->victim.pid > 0)
                 victim_release(&p->victim);
         note_end(p);
+        /* Client and daemon at once: nobody reaps before the next one adopts. */
+        if (p->play->victim == PART_CLIENT && p->again > 0)
+                stage_kill(&p->stage);
         /* One that was asked to leave does. */
         if (p->play->cue == CUE_STOP && p->stage.daemon > 0) {
                 double end = stage_now() + STAGE_WAIT_S;
@@ -426,7 +430,7 @@ static bool perform_at(Run *run, const Play *play, const Reference *reference, u
 {
         Performance p = { .play = play, .reference = reference, .moment = moment, .kills = kills };
 
-        if (kills && play->victim != PART_CLIENT && next_random(run) % SAMPLE_AGAIN == 0)
+        if (kills && next_random(run) % SAMPLE_AGAIN == 0)
                 p.again = 1 + next_random(run) % AGAIN_MOMENTS;
         if (kills)
                 c->kills++;
