@@ -575,6 +575,30 @@ int segment_read(const Segment *seg, enum mh_shm_region_id region, uint64_t offs
         return (size_t)n < size ? -EBADMSG : 0;
 }
 
+int segment_read_mapped(const Segment *seg, enum mh_shm_region_id region, uint64_t offset, void *ret, size_t size)
+{
+        const struct mh_shm_region *in = &seg->regions[region];
+        int saved = errno, r;
+        uint64_t slack;
+        uint8_t *p;
+
+        if (offset > in->size || size > in->size - offset)
+                return -EINVAL;
+        p = mapped_at(seg, region, offset);
+        if (!p)
+                return -EBADFD;
+        slack = (uintptr_t)p % MH_SHM_PAGE;
+        /* Tells what would be a SIGBUS. As in change_mapped_pages(), this takes Linux 5.14. */
+        do
+                r = madvise(p - slack, size + slack, MADV_POPULATE_READ);
+        while (r < 0 && errno == EINTR);
+        errno = saved;
+        if (r < 0)
+                return -EBADFD;
+        memcpy(ret, p, size);
+        return 0;
+}
+
 int segment_next_data(const Segment *seg, uint64_t from, uint64_t end, uint64_t *ret_start, uint64_t *ret_end)
 {
         off_t start, stop;

@@ -104,6 +104,12 @@ int segment_punch(const Segment *seg, enum mh_shm_region_id region, uint64_t off
 int segment_read(const Segment *seg, enum mh_shm_region_id region, uint64_t offset, void *ret, size_t size);
 
 /*
+ * The same through the mapping, for when our descriptor is not there any more (-EBADFD): for what nobody else can give back
+ * meanwhile. A hole becomes memory by it. -EBADFD.
+ */
+int segment_read_mapped(const Segment *seg, enum mh_shm_region_id region, uint64_t offset, void *ret, size_t size);
+
+/*
  * The next range of [from, end), in bytes from the start of the segment, that has memory: 1 and the range, or 0. Reserved
  * pages that were never written may be left out: they are zero.
  */

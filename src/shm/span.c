@@ -263,6 +263,9 @@ void span_raise_floor(const Segment *seg, uint32_t span, uint32_t blocks)
                       (floor + greatest_lead(span_owners(seg, span), blocks, floor, 0)) & MH_SHM_TAG_MASK);
 }
 
+/* More often than this no block of a span is used, as far as anybody knows who cannot look. */
+#define LEAD_UNKNOWN (MH_SHM_TAG_MASK / 4)
+
 /*
  * The same for a span of which nobody remembers how many words it has, or whether they are still there: a release that is done
  * again finds zeros and leaves the floor where it is.
@@ -274,8 +277,17 @@ static void raise_floor_by_read(const Segment *seg, uint32_t span)
 
         for (uint64_t at = offsetof(struct mh_shm_owners, word); at + sizeof(words) <= OWNERS_BYTES;
              at += sizeof(words)) {
-                if (segment_read(seg, MH_SHM_REGION_OWNERS, span * OWNERS_BYTES + at, words, sizeof(words)) < 0)
+                int r = segment_read(seg, MH_SHM_REGION_OWNERS, span * OWNERS_BYTES + at, words, sizeof(words));
+
+                /* The program has closed our descriptor. The span is CLAIMED by us, and what is not there is given back next. */
+                if (r < 0)
+                        r = segment_read_mapped(seg, MH_SHM_REGION_OWNERS, span * OWNERS_BYTES + at, words,
+                                                sizeof(words));
+                if (r < 0) {
+                        /* So that no index comes back to life, which would be the same as to take somebody else's block. */
+                        lead = lead > LEAD_UNKNOWN ? lead : LEAD_UNKNOWN;
                         break;
+                }
                 lead = greatest_lead(words, sizeof(words) / sizeof(words[0]), floor, lead);
         }
         store_relaxed(&seg->spans[span].tag_floor, (floor + lead) & MH_SHM_TAG_MASK);
