@@ -206,11 +206,14 @@ static bool adopt_span(Actor *a, unsigned class)
         entry = span_entry(seg, hint - 1);
         if (!entry || ledger_reserve_span(a, hint - 1) < 0)
                 return false;
+        hazard_set(a, hint - 1); /* until it is ours its memory may go; span_take() ends that */
         word = load_sc(&entry->word);
-        if (span_state(word) != MH_SHM_SPAN_ORPHAN || span_arg(word) != class || ledger_has_span(a, hint - 1))
+        if (span_state(word) != MH_SHM_SPAN_ORPHAN || span_arg(word) != class || ledger_has_span(a, hint - 1)) {
+                hazard_clear(a);
                 return false;
-        /* Who saw it ORPHAN need not come as a visitor. */
-        (void)fetch_or_sc(&seg->owners[hint - 1].visitors, MH_SHM_VISITORS_EXPECTED | MH_SHM_VISITORS_SEEN);
+        }
+        /* Who saw it ORPHAN does not come as a visitor. Not SEEN: if somebody else gets the span, we passed no barrier. */
+        (void)fetch_or_sc(&seg->owners[hint - 1].visitors, MH_SHM_VISITORS_EXPECTED);
         /* The next incarnation, so that a compare-and-swap of somebody who saw it ORPHAN and empty fails: see block.c. */
         if (!span_take(a, hint - 1, word, span_make_small(span_incarnation(word) + 1, a->id, a->thread, class)))
                 return false;
@@ -308,6 +311,21 @@ bool scratch_trim(Actor *a)
 
 /* ------------------------------------------------------------------------------------------------ small blocks, on */
 
+/*
+ * CLAIMED, so nobody comes from now on. But somebody may have come for a block that was here before, and be about to say SEEN: after
+ * a barrier that was before our frees. If there may be such a one, the visitors stay.
+ */
+static void expect_nobody(Actor *a, uint32_t span)
+{
+        uint32_t *visitors = &a->seg->owners[span].visitors;
+
+        /* Relaxed: SMALL is stored after these. Pairs with block_visit(), which finds that first. */
+        if (!a->seg->asymmetric)
+                store_relaxed(visitors, MH_SHM_VISITORS_EXPECTED | MH_SHM_VISITORS_SEEN);
+        else if (load_relaxed(visitors) && hazard_barrier(a->seg) && !hazard_seen(a, span))
+                store_relaxed(visitors, 0);
+}
+
 static int claim_span(Actor *a, unsigned class)
 {
         Segment *seg = a->seg;
@@ -327,8 +345,7 @@ static int claim_span(Actor *a, unsigned class)
         }
         entry = &seg->spans[span];
         seg->owners[span].countdown = 0;
-        store_relaxed(&seg->owners[span].visitors,
-                      seg->asymmetric ? 0 : MH_SHM_VISITORS_EXPECTED | MH_SHM_VISITORS_SEEN);
+        expect_nobody(a, span);
         store_relaxed(&seg->owners[span].hints, all_groups(class));
         /* CLAIMED is ours alone to leave. Who finds it SMALL finds owner words. */
         store_sc(&entry->word, span_make_small(span_incarnation(load_relaxed(&entry->word)), a->id, a->thread, class));
