@@ -28,6 +28,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/atomics.h"
@@ -68,21 +69,47 @@ static DirectSeat *only_seat(Direct *d)
         return only;
 }
 
+#define PATIENT_TURNS 100U
+#define PAUSE_NSEC    100000
+/* Where membarrier(2) is forbidden by now: a store of another processor is seen long before that. */
+#define NO_BARRIER_NSEC 1000000
+
+static void pause_for(long nsec)
+{
+        (void)nanosleep(&(struct timespec){ .tv_nsec = nsec }, NULL);
+}
+
+/* Every thread of this process passes one. It worked when it was registered, but a program may have given up system calls since. */
+static void barrier(void)
+{
+        if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) < 0)
+                pause_for(NO_BARRIER_NSEC);
+}
+
+/* Until it is not in the middle of an operation. To yield is not enough where only its priority is in the way. */
+static void await_end(const DirectSeat *seat)
+{
+        /* Acquire: what that operation did is seen. Pairs with direct_leave(). */
+        for (unsigned i = 0; load_acquire(&seat->turns) % 2; i++)
+                if (i < PATIENT_TURNS)
+                        (void)sched_yield();
+                else
+                        pause_for(PAUSE_NSEC);
+}
+
 /* Before a second thread begins. The lock is held. */
 static void have_company(Direct *d)
 {
         for (unsigned i = 0; i < MH_SHM_THREADS - 1; i++) {
                 DirectSeat *seat = &d->seats[i];
 
-                if (!load_relaxed(&seat->actor.alone))
+                if (!load_relaxed(&seat->actor.alone)) /* relaxed: the lock orders it */
                         continue;
                 actor_set_alone(&seat->actor, false);
-                (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+                barrier();
                 actor_close_window(&seat->actor);
-                (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-                /* Acquire: what that operation did is seen. Pairs with direct_leave(). */
-                while (load_acquire(&seat->turns) % 2)
-                        (void)sched_yield();
+                barrier();
+                await_end(seat);
         }
 }
 

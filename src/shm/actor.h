@@ -77,16 +77,17 @@ void actor_set_thread(Actor *a, unsigned thread);
  * As long as one thread works for a client, the ledger needs no locked instruction: nobody else changes its words. Any thread may
  * say that an actor is alone, or not any more. The latter takes four steps, between which every thread of the process
  * passes a barrier: actor_set_alone(false), barrier, actor_close_window(), barrier; and then the actor is not in the middle of an operation
- * for a moment. Relaxed: that is what orders it.
+ * for a moment.
  */
 static inline void actor_set_alone(Actor *a, bool alone)
 {
-        store_relaxed(&a->alone, alone ? 1 : 0);
+        /* Release: who finds itself alone finds what the others did to the ledger. Pairs with ledger_change() and move_window(). */
+        store_release(&a->alone, alone ? 1 : 0);
 }
 
 static inline void actor_close_window(Actor *a)
 {
-        store_relaxed(&a->window_size, 0);
+        store_relaxed(&a->window_size, 0); /* relaxed: the barriers order it */
 }
 
 /* Adds to a number of this actor's account line, wrapping: each line is one thread's, or those that share it have a lock. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/atomics.h"
+#include "shm/chunk.h"
 #include "shm/ledger.h"
 #include "shm/words.h"
 
@@ -88,7 +89,8 @@ static void move_window(Actor *a, uint32_t slot)
 {
         uint32_t first = slot / UNIT_SLOTS * UNIT_SLOTS, left = a->seg->n_slots - first;
 
-        if (!load_relaxed(&a->alone))
+        /* Acquire: as in ledger_change(). And where the ledger's part has memory for another reason, the chunk may have none. */
+        if (!load_acquire(&a->alone) || !chunk_exists(a->seg, first / MH_SHM_CHUNK_SLOTS))
                 return;
         a->window = first;
         store_relaxed(&a->window_size, left < UNIT_SLOTS ? left : UNIT_SLOTS);

@@ -45,7 +45,8 @@ static inline bool ledger_change(Actor *a, uint32_t slot, uint64_t from, uint64_
 {
         uint64_t *word = &a->ledger[slot];
 
-        if (likely(load_relaxed(&a->alone))) {
+        /* Acquire: pairs with actor_set_alone(), which may be a thread's that was here until now. */
+        if (likely(load_acquire(&a->alone))) {
                 if (unlikely(load_relaxed(word) != from))
                         return false;
                 /* Release: pairs with the look of the reaper, and of the thread that comes when this one is not alone any more. What is
