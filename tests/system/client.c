@@ -5,7 +5,7 @@
  * call told, or "error" and the name of the errno. So a shell script can hold several clients and kill any of them.
  *
  *   attach, detach, id, new TYPE, open H, close H, put H WORD, get H, alloc SIZE, free S, give S H, store WORD, text S,
- *   fill HANDLES BYTES
+ *   fill HANDLES BYTES, work (and hold nothing more afterwards)
  *
  * With arguments it is a crowd instead: "client race PROCESSES ROUNDS PAUSE" forks PROCESSES, each of which attaches, makes
  * and closes a handle and detaches, ROUNDS times, with a random pause of up to PAUSE milliseconds in between.
@@ -127,6 +127,22 @@ static int do_handle(const char *verb, const char *a)
         return r;
 }
 
+/* Enough of it for the library to look after its connection, if the time has come. */
+static int do_work(void)
+{
+        mh_handle h;
+        int r = 0;
+
+        for (unsigned i = 0; i < 300 && r >= 0; i++) {
+                r = mh_new(client, MH_TYPE_EVENT, &h);
+                if (r >= 0)
+                        r = mh_close(client, h, NULL);
+        }
+        if (r >= 0)
+                printf("ok\n");
+        return r;
+}
+
 static int do_attachment(const char *verb)
 {
         int r = 0;
@@ -142,7 +158,9 @@ static int do_attachment(const char *verb)
                 r = mh_client_id(client);
                 if (r >= 0)
                         printf("ok %d\n", r);
-        } else
+        } else if (strcmp(verb, "work") == 0)
+                return do_work();
+        else
                 return -EBADRQC;
 
         return r;

@@ -94,15 +94,17 @@ test_peer_refused() {
 }
 
 test_adopted() {
-        local record
+        local record pid
         fresh_service "$1"
         client_start a "$1"
         client_start b "$1"
         client_tell a attach
         client_tell b attach
         client_tell a fill 5 0
-        kill -KILL "$(property "$1" MainPID)"
-        client_tell a new 6
+        pid=$(property "$1" MainPID)
+        kill -KILL "$pid"
+        poll 20 main_pid_is_not "$1" "$pid"
+        poll 10 is_state "$1" active
         record=$(record "$1" ADOPTED)
         check_record "$1" ADOPTED 5 "$record"
         expect "$(field "$record" MONO_HANDLE_CLIENTS)" 2

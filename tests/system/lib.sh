@@ -79,6 +79,12 @@ sysctl_user() { as "$1" systemctl --user --no-pager "${@:2}"; }
 property() { sysctl_user "$1" show -P "$2" "${3:-mono-handle-d.service}"; }
 is_state() { [ "$(property "$1" ActiveState "${3:-mono-handle-d.service}")" = "$2" ]; }
 
+main_pid_is_not() {
+        local pid
+        pid=$(property "$1" MainPID)
+        [ "$pid" != 0 ] && [ "$pid" != "$2" ]
+}
+
 # The service as it is after installation and login: nothing runs, the socket listens, and nothing is left of the test
 # before.
 fresh_service() {
@@ -142,6 +148,13 @@ client_try() {
         status='' answer=''
         echo "$*" >&"${client_in[$name]}"
         IFS=' ' read -r -t 20 status answer <&"${client_out[$name]}" || fail "no answer to: $*"
+}
+
+# works_until NAME COMMAND...: who works on the segment itself finds out now and then that the daemon is gone. Does COMMAND
+# hold by now? For poll.
+works_until() {
+        client_tell "$1" work
+        "${@:2}"
 }
 
 # No goodbye: what the client held is left for the daemon to find.

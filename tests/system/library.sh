@@ -73,7 +73,7 @@ test_started_again_for_who_is_attached() {
         sysctl_user "$1" stop mono-handle-d.socket mono-handle-d.service
         expect "$(daemons "$1")" '' 'daemons after the stop'
         client_tell a open "$handle"
-        is_state "$1" active mono-handle-d.service
+        poll 20 works_until a is_state "$1" active mono-handle-d.service
         expect "$(daemons "$1")" "$(property "$1" MainPID)" 'the one daemon'
 }
 

@@ -58,20 +58,16 @@ ends_well() {
 
 checked() { as "$1" mono-handlectl check; }
 
-main_pid_is_not() {
-        local pid
-        pid=$(property "$1" MainPID)
-        [ "$pid" != 0 ] && [ "$pid" != "$2" ]
-}
-
 killed_by() {
         local uid=$1 signal=$2 before
         populate "$uid"
         before=$(property "$uid" MainPID)
         kill -s "$signal" "$before"
         intact
-        main_pid_is_not "$uid" "$before"
-        is_state "$uid" active
+        # Nobody needs it, but somebody comes.
+        poll 20 works_until a main_pid_is_not "$uid" "$before"
+        poll 10 is_state "$uid" active
+        intact
         ends_well
         checked "$uid"
 }
@@ -88,13 +84,14 @@ test_restart() {
         checked "$1"
 }
 
-# The socket goes on listening: the next request starts the daemon again.
+# The socket goes on listening: who works looks after his connection, and that starts the daemon again.
 test_stop() {
         populate "$1"
         sysctl_user "$1" stop mono-handle-d.service
         is_state "$1" inactive
         intact
-        is_state "$1" active
+        poll 20 works_until b is_state "$1" active
+        intact
         ends_well
         checked "$1"
 }
