@@ -484,9 +484,11 @@ static void play_it(Run *run, const Play *play)
         c.instructions = reference.instructions;
         if (good && (run->all || run->moment >= 0))
                 good = perform_all(run, play, &reference, &c);
-        else if (good)
-                good = perform_sample(run, play, &reference, run->hurry ? SAMPLE_HURRY : SAMPLE_KILLS, true, &c) &
-                       perform_sample(run, play, &reference, run->hurry ? SAMPLE_HURRY : SAMPLE_FREEZES, false, &c);
+        else if (good) {
+                good = perform_sample(run, play, &reference, run->hurry ? SAMPLE_HURRY : SAMPLE_KILLS, true, &c);
+                good = perform_sample(run, play, &reference, run->hurry ? SAMPLE_HURRY : SAMPLE_FREEZES, false, &c) &&
+                       good;
+        }
 
         printf("%sok %u - %s: ", good ? "" : "not ", ++run->number, play->name);
         say_counts(&c);
