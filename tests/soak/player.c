@@ -604,17 +604,25 @@ static void *on_errand(void *thread)
         return NULL;
 }
 
+static bool make_thread(Thread *t, pthread_t *ret, void *(*fn)(void *))
+{
+        int r = pthread_create(ret, NULL, fn, t);
+
+        /* Another thread executes something in this instant, and there will be no other threads. */
+        if (r == EAGAIN && load_sc(&board->player[me].doomed))
+                return false;
+        if (r != 0)
+                complain(t, "no thread can be made: %s", strerror(r));
+        return true;
+}
+
 /* Threads come and go. */
 static void do_thread(Thread *t)
 {
         pthread_t id;
-        int r = pthread_create(&id, NULL, on_errand, t);
 
-        /* Another thread executes something in this instant, and there will be no other threads. */
-        if (r == EAGAIN && load_sc(&board->player[me].doomed))
+        if (!make_thread(t, &id, on_errand))
                 return;
-        if (r != 0)
-                complain(t, "no thread can be made: %s", strerror(r));
         (void)pthread_join(id, NULL);
         (void)fetch_add_relaxed(&board->threads, 1);
 }
@@ -771,8 +779,8 @@ _Noreturn void player_run(unsigned number, int fd)
 
         for (unsigned i = 0; i < p->threads; i++) {
                 threads[i] = (Thread){ .notes = &p->thread[i], .random = mix(seed + i) };
-                if (i > 0 && pthread_create(&threads[i].id, NULL, run_thread, &threads[i]) != 0)
-                        complain(NULL, "no thread can be made");
+                if (i > 0 && !make_thread(&threads[i], &threads[i].id, run_thread))
+                        break;
         }
         (void)run_thread(&threads[0]);
         for (unsigned i = 1; i < p->threads; i++)
