@@ -89,7 +89,13 @@ static inline DirectPass direct_enter(uint64_t serial)
 /* For what leaves the words of slots in the ledger alone: there nobody needs to know when it ends. */
 static inline Actor *direct_use(uint64_t serial)
 {
-        return likely(direct_mine.serial == serial) ? &direct_mine.seat->actor : NULL;
+        DirectSeat *seat = direct_mine.seat;
+
+        if (unlikely(direct_mine.serial != serial))
+                return NULL;
+        if (!seat)
+                __builtin_unreachable();
+        return &seat->actor;
 }
 
 static inline void direct_leave(DirectPass pass)

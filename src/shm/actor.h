@@ -7,6 +7,8 @@
  * is lost. Several threads of a process that act for the same client have an Actor each (they share the ledger).
  */
 
+#include <assert.h>
+
 #include "base/atomics.h"
 #include "shm/segment.h"
 
@@ -17,7 +19,7 @@
 #define ACTOR_KEPT_SLOTS 32U
 
 /* Blocks that this actor freed and that it can have again before it looks for others. */
-#define ACTOR_FREED 16U
+#define ACTOR_FREED 23U
 
 /* Where small blocks of one size class come from next. */
 typedef struct ActorClass {
@@ -30,6 +32,7 @@ typedef struct ActorClass {
         uint32_t freed
                 [ACTOR_FREED]; /* elsewhere: offsets in units of MH_SHM_BLOCK_ALIGN, of what may have become something else since */
 } ActorClass;
+static_assert(sizeof(ActorClass) == 128, "found by a shift");
 
 typedef struct Actor {
         Segment *seg;
@@ -61,6 +64,7 @@ typedef struct Actor {
         uint32_t kept[ACTOR_KEPT_SLOTS];
 
         uint32_t chunk;       /* hint: the chunk to look for a free slot first */
+        uint32_t span_words;  /* words of span bits in which this actor has taken spans, at most */
         uint32_t span_cursor; /* hint: where the look at this client's own spans goes on */
         uint32_t spare
                 [ACTOR_SPARE_SPANS]; /* spans of its own that were empty when they were put here, plus one; 0: none */

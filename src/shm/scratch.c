@@ -34,10 +34,7 @@
 #define OWN_SPANS_LOOKED_AT 32U
 #define OWN_WORDS_LOOKED_AT 256U
 
-/* What Actor.small is compared with: state, thread and client. */
-#define SMALL_MASK                                                                                        \
-        (UINT64_C(0xf) << MH_SHM_SPAN_STATE_SHIFT | MH_SHM_SPAN_THREAD_MASK << MH_SHM_SPAN_THREAD_SHIFT | \
-         MH_SHM_SPAN_CLIENT_MASK << MH_SHM_SPAN_CLIENT_SHIFT)
+#define SPAN_INC_BITS (64 - MH_SHM_SPAN_INC_SHIFT)
 
 #define SCRATCH_MAX (UINT64_C(1) << 40)
 
@@ -144,6 +141,8 @@ static bool refill_from_span(Actor *a, unsigned class)
                 return false;
         area = &a->seg->owners[k->span - 1];
         while ((hints = load_relaxed(&area->hints) & all_groups(class))) {
+                uint64_t candidates = 0;
+
                 k->group = (unsigned)__builtin_ctzll(hints);
                 k->owner = &area->word[k->group * 64];
                 k->offset = (uint64_t)(k->span - 1) * MH_SHM_SPAN_SIZE + (uint64_t)k->group * 64 * class_size(class);
@@ -151,9 +150,9 @@ static bool refill_from_span(Actor *a, unsigned class)
                 (void)fetch_and_sc(&area->hints, ~(UINT64_C(1) << k->group));
                 first = k->group * 64;
                 for (uint32_t i = 0; i < 64 && first + i < n; i++)
-                        if (owner_kind(load_sc(&area->word[first + i])) == MH_SHM_OWNER_FREE)
-                                k->candidates |= UINT64_C(1) << i;
-                if (k->candidates)
+                        candidates |= (uint64_t)owner_is_bare(load_sc(&area->word[first + i])) << i;
+                k->candidates = candidates;
+                if (candidates)
                         return true;
         }
         return false;
@@ -170,8 +169,10 @@ static bool is_own(const Actor *a, uint32_t span, unsigned class)
 /* Another span of this client and class that may have free blocks. The look goes on where the last one ended. */
 static bool find_own_span(Actor *a, unsigned class, uint32_t max_words, uint32_t max_spans)
 {
-        uint32_t words = (a->seg->n_spans + 63) / 64, looked = 0;
+        uint32_t words = a->span_words, looked = 0;
 
+        if (!words)
+                return false;
         for (uint32_t i = 0; i < words && i < max_words; i++) {
                 uint32_t w = (a->span_cursor + i) % words;
 
@@ -189,7 +190,7 @@ static bool find_own_span(Actor *a, unsigned class, uint32_t max_words, uint32_t
                         }
                 }
         }
-        a->span_cursor = (a->span_cursor + max_words) % words;
+        a->span_cursor = max_words < words ? (a->span_cursor + max_words) % words : 0;
         return false;
 }
 
@@ -344,7 +345,7 @@ static int claim_span(Actor *a, unsigned class)
                 return r;
         }
         entry = &seg->spans[span];
-        seg->owners[span].countdown = 0;
+        seg->owners[span].countdown = class_blocks(class);
         expect_nobody(a, span);
         store_relaxed(&seg->owners[span].hints, all_groups(class));
         /* CLAIMED is ours alone to leave. Who finds it SMALL finds owner words. */
@@ -451,8 +452,7 @@ static inline int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
         uint64_t candidates = k->candidates, size = class_size(class), owned = load_relaxed(&line->owned_bytes) + size;
         uint64_t word, i, *owner;
 
-        if (unlikely(owned > load_relaxed(&a->shared->limit_client_scratch)) || unlikely(!candidates) ||
-            unlikely(a->intent != NULL))
+        if (unlikely(owned > load_relaxed(&a->shared->limit_client_scratch)) || unlikely(!candidates))
                 return alloc_small_anyhow(a, class, ret_scratch);
         i = (unsigned)__builtin_ctzll(candidates);
         owner = &k->owner[i];
@@ -551,8 +551,12 @@ int scratch_take(Actor *a, uint64_t size, uint64_t *ret_scratch)
 
 int scratch_alloc(Actor *a, uint64_t size, uint64_t *ret_scratch, uint64_t *ret_size)
 {
-        int r = scratch_take(a, size, ret_scratch);
+        int r;
 
+        if (a->intent && size - 1 < MH_SHM_SMALL_MAX)
+                r = alloc_small_anyhow(a, class_of((uint32_t)size), ret_scratch);
+        else
+                r = scratch_take(a, size, ret_scratch);
         if (r == 0 && ret_size)
                 *ret_size = size <= MH_SHM_SMALL_MAX
                                     ? class_size(class_of((uint32_t)size))
@@ -612,8 +616,10 @@ static void tidy_span(Actor *a, uint32_t span)
 void scratch_tidy(Actor *a)
 {
         for (uint32_t w = 0; w < (a->seg->n_spans + 63) / 64; w++)
-                for (uint64_t bits = ledger_span_word(a, w); bits; bits &= bits - 1)
+                for (uint64_t bits = ledger_span_word(a, w); bits; bits &= bits - 1) {
+                        a->span_words = w + 1;
                         tidy_span(a, w * 64 + (unsigned)__builtin_ctzll(bits));
+                }
 }
 
 /* ------------------------------------------------------------------------------------------------ freeing */
@@ -648,8 +654,8 @@ static void consider_release(Actor *a, uint32_t span)
         uint32_t used = 0, n = class_blocks(span_arg(word));
 
         for (uint32_t i = 0; i < n; i++)
-                used += owner_kind(load_sc(&area->word[i])) != MH_SHM_OWNER_FREE;
-        area->countdown = used;
+                used += !owner_is_bare(load_sc(&area->word[i]));
+        area->countdown = used ? used : n;
         if (used || keep_spare(a, span))
                 return;
         /* Only we take blocks from it, so empty it stays. */
@@ -703,17 +709,28 @@ static _noinline_ int freed_elsewhere(Actor *a, uint64_t offset, unsigned class,
         struct mh_shm_owners *area = &a->owners[span];
         ActorClass *k = &a->classes[class];
 
-        if (unlikely(k->n_freed < ACTOR_FREED))
+        if (k->n_freed < ACTOR_FREED)
                 k->freed[k->n_freed++] = (uint32_t)(offset / MH_SHM_BLOCK_ALIGN);
-        else if (unlikely(!(load_sc(&area->hints) >> index / 64 & 1))) /* as in block_note_free(), which this spares */
+        else
                 block_note_free(a->seg, span, index);
         if (k->span == span + 1)
                 return 0;
-        if (likely(area->countdown > 1))
+        if (area->countdown > 1)
                 area->countdown--;
         else
                 consider_release(a, span);
         return 0;
+}
+
+/* There is nothing to do in it but to count. */
+static inline bool free_is_only_counted(const ActorClass *k, struct mh_shm_owners *area, uint32_t span, uint32_t index)
+{
+        if (load_sc(&area->hints) >> index / 64 & 1 && k->n_freed == ACTOR_FREED && k->span != span + 1 &&
+            area->countdown > 1) {
+                area->countdown--;
+                return true;
+        }
+        return false;
 }
 
 /* Has this span an entry? As span_entry(), but it remembers. */
@@ -735,42 +752,43 @@ static inline bool knows_entry(Actor *a, uint32_t span)
  */
 int scratch_free(Actor *a, uint64_t scratch)
 {
-        const uint64_t tag_mask = MH_SHM_TAG_MASK << MH_SHM_SCRATCH_TAG_SHIFT;
-        uint64_t offset = scratch_offset(scratch), tag = scratch & tag_mask, word, free_word, *owner, i;
-        uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE), index, class;
+        uint64_t offset = scratch_offset(scratch), tag = scratch - offset, next, class, i, *owner;
+        uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE), index;
         struct mh_shm_hazard_line *line = a->hazard;
+        struct mh_shm_owners *area;
         ActorClass *k;
 
         if (unlikely(!knows_entry(a, span)))
                 return free_any(a, scratch);
-        word = load_relaxed(&a->spans[span].word); /* if it says that it is ours, only we change it */
-        class = span_arg(word);
-        if (unlikely((word & SMALL_MASK) != a->small) || unlikely(class >= MH_SHM_CLASSES))
+        /* If it says that it is ours, only we change it. Then all that is left of its difference to what it says is the class. */
+        class = (load_relaxed(&a->spans[span].word) ^ a->small) << SPAN_INC_BITS >> SPAN_INC_BITS;
+        if (unlikely(class >= MH_SHM_CLASSES))
                 return free_any(a, scratch);
-        index = class_index(class, offset % MH_SHM_SPAN_SIZE);
-        if (unlikely(index == UINT32_MAX))
+        index = class_index((unsigned)class, offset % MH_SHM_SPAN_SIZE);
+        if (unlikely(index == UINT32_MAX) ||
+            unlikely(__builtin_add_overflow(tag, UINT64_C(1) << MH_SHM_SCRATCH_TAG_SHIFT, &next)))
                 return free_any(a, scratch);
-        owner = &a->owners[span].word[index];
+        area = &a->owners[span];
+        owner = &area->word[index];
 
         /* Relaxed, and a barrier for the compiler only: who comes to visit makes us pass a real one. Pairs with block_visit(). */
         store_relaxed(&line->freeing, scratch);
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        if (unlikely(load_relaxed(&a->owners[span].visitors)) ||
-            unlikely(load_relaxed(owner) != (tag | a->owner_word)) || unlikely(tag == tag_mask)) {
+        if (unlikely(load_relaxed(&area->visitors)) || unlikely(load_relaxed(owner) != tag + a->owner_word)) {
                 store_relaxed(&line->freeing, 0); /* nothing was done that it could be ordered with */
                 return free_any(a, scratch);
         }
-        free_word = tag + (UINT64_C(1) << MH_SHM_SCRATCH_TAG_SHIFT); /* as tag_after() */
-        /* Release: what was written to the block comes first. Pairs with every look at it. */
-        store_release(owner, free_word);
+        /* Release: what was written to the block comes first. Pairs with every look at it. `next` is FREE with tag_after(). */
+        store_release(owner, next);
         /* Release: who finds 0 finds the block free. Pairs with block_visit(). */
         store_release(&line->freeing, 0);
 
-        account_free(a, class_size(class), true);
+        account_free(a, class_size((unsigned)class), true);
         k = &a->classes[class];
         i = (uint64_t)(owner - k->owner);
         if (unlikely(i >= 64))
-                return freed_elsewhere(a, offset, class, index);
+                return free_is_only_counted(k, area, span, index) ? 0
+                                                                  : freed_elsewhere(a, offset, (unsigned)class, index);
         k->candidates |= UINT64_C(1) << i;
         return 0;
 }

@@ -89,6 +89,8 @@ bool span_take(Actor *a, uint32_t span, uint64_t from, uint64_t to)
 {
         bool taken;
 
+        if (a->span_words <= span / 64)
+                a->span_words = span / 64 + 1;
         hazard_set(a, span);
         ledger_set_span(a, span);
         taken = cas_sc(&a->seg->spans[span].word, &from, to);

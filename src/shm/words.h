@@ -182,6 +182,12 @@ static inline unsigned owner_kind(uint64_t word)
         return word >> MH_SHM_OWNER_KIND_SHIFT & 7;
 }
 
+/* Free, in one look, where it is a hint: nothing but a tag. */
+static inline bool owner_is_bare(uint64_t word)
+{
+        return !(word << (64 - MH_SHM_SCRATCH_TAG_SHIFT));
+}
+
 static inline unsigned owner_entry(uint64_t word)
 {
         return word >> MH_SHM_OWNER_ENTRY_SHIFT & 7;
@@ -250,22 +256,29 @@ static inline uint32_t class_size(unsigned class)
 /* The smallest class whose blocks have `size` bytes, 1..MH_SHM_SMALL_MAX. */
 static inline unsigned class_of(uint32_t size)
 {
-        if (size <= 128)
-                return (size - 1) / 16;
+        /* Up to 1 KiB, which is most of what is asked for, it is looked up, by how often 16 bytes go into it. */
+        static const uint8_t small[64] = {
+                0,  1,  2,  3,  4,  5,  6,  7,  8,  8,  9,  9,  10, 10, 11, 11, 12, 12, 12, 12, 13, 13,
+                13, 13, 14, 14, 14, 14, 15, 15, 15, 15, 16, 16, 16, 16, 16, 16, 16, 16, 17, 17, 17, 17,
+                17, 17, 17, 17, 18, 18, 18, 18, 18, 18, 18, 18, 19, 19, 19, 19, 19, 19, 19, 19,
+        };
+        unsigned e;
 
-        unsigned e = 31U - (unsigned)__builtin_clz(size - 1); /* 2^e < size <= 2^(e+1), e >= 7 */
-
+        if (size <= 1024)
+                return small[(size - 1) / 16];
+        e = 31U - (unsigned)__builtin_clz(size - 1); /* 2^e < size <= 2^(e+1), e >= 10 */
         return 8 + 4 * (e - 7) + ((size - 1) >> (e - 2)) - 4;
 }
 
 /*
- * Which block of a span begins `within` bytes of it, or UINT32_MAX if none does; the last may be one too many, where less than a block
- * is left. A division by the size takes longer than all else
- * that a free does, so it is a multiplication: 2^24 / d, rounded up, is exact for all numbers below 4096 and divisors up to 2048.
+ * Which block of a span begins `within` bytes of it, or UINT32_MAX if none does; the last may be one too many, where less than a
+ * block is left. A division takes longer than all else that a free does. With 2^32 / size, rounded up, it is a multiplication:
+ * the upper half of the product is the quotient, and there is no rest if the lower half is less than that number
+ * (Lemire, Kaser and Kurz, "Faster remainder by direct computation", 2019; the numbers here are well within its bounds).
  */
 static inline uint32_t class_index(unsigned class, uint32_t within)
 {
-#define R(d) (((1U << 24) + (d)-1) / (d))
+#define R(d) ((uint32_t)(((UINT64_C(1) << 28) + (d)-1) / (d)))
         static const uint32_t reciprocal[MH_SHM_CLASSES] = {
                 R(1),   R(2),   R(3),   R(4),   R(5),   R(6),    R(7),    R(8),    R(10),   R(12),
                 R(14),  R(16),  R(20),  R(24),  R(28),  R(32),   R(40),   R(48),   R(56),   R(64),
@@ -273,9 +286,9 @@ static inline uint32_t class_index(unsigned class, uint32_t within)
                 R(448), R(512), R(640), R(768), R(896), R(1024), R(1280), R(1536), R(1792), R(2048),
         };
 #undef R
-        uint32_t n = within / MH_SHM_BLOCK_ALIGN, index = (uint32_t)((uint64_t)n * reciprocal[class] >> 24);
+        uint64_t product = (uint64_t)within * reciprocal[class];
 
-        return index * class_size(class) == within ? index : UINT32_MAX;
+        return (uint32_t)product < reciprocal[class] ? (uint32_t)(product >> 32) : UINT32_MAX;
 }
 
 static inline uint32_t class_blocks(unsigned class)
