@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/record.h"
+#include "monohandle.h"
 
 DAEMON_SUITE(damage);
 
@@ -166,6 +167,61 @@ Test(damage, another_format_version_is_refused_and_left_alone)
         cr_assert_eq(raw_resume(&r, &the_daemon), 0);
         cr_expect_eq(raw_close(&r, handle, NULL), 0);
         raw_done(&r);
+        harness_pass();
+}
+
+/* Who works on that segment goes on with it, as long as daemons come that do not know it, and afterwards. */
+Test(damage, another_format_version_harms_nobody_who_uses_the_segment)
+{
+        uint32_t version = MH_SHM_VERSION + 1;
+        mh_client *a = NULL, *b = NULL;
+        mh_scratch s;
+        mh_handle h;
+        void *data;
+        Raw r;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(mh_attach(&a, the_daemon.socket, MH_ATTACH_NO_SPAWN), 0);
+        cr_assert_eq(mh_attach(&b, the_daemon.socket, MH_ATTACH_NO_SPAWN), 0);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        cr_assert_eq(mh_new(a, 1, &h), 0);
+        cr_assert_eq(mh_scratch_alloc(a, 100, &s), 0);
+        cr_assert_eq(mh_scratch_data(a, s, &data, NULL), 0);
+        (void)strcpy(data, "kept");
+        daemon_kill(&the_daemon);
+        cr_assert_eq(pwrite(r.segment_fd, &version, sizeof(version), offsetof(struct mh_shm_header, version)), 4);
+
+        for (unsigned round = 1; round <= 3; round++) {
+                uint64_t until = now_msec() + (round == 1 ? 1500 : 0);
+                unsigned flags = 77;
+
+                the_daemon.pid = daemon_spawn(&the_daemon, NULL);
+                /* Until they have looked for a daemon, too. */
+                for (unsigned i = 0; i < 2000 || now_msec() < until; i++) {
+                        mh_handle g;
+
+                        cr_assert_eq(mh_open(b, h, NULL), 0);
+                        cr_assert_eq(mh_close(b, h, &flags), 0);
+                        cr_assert_eq(flags, MH_CLOSED_HERE);
+                        cr_assert_eq(mh_new(b, 2, &g), 0);
+                        cr_assert_eq(mh_close(b, g, NULL), 0);
+                        cr_assert_eq(mh_scratch_data(b, s, &data, NULL), 0);
+                        cr_assert_str_eq(data, "kept");
+                }
+                cr_expect_eq(daemon_wait(&the_daemon), 3);
+                cr_expect_eq(daemon_said(&the_daemon, "has format version 2"), round);
+        }
+
+        version = MH_SHM_VERSION;
+        cr_assert_eq(pwrite(r.segment_fd, &version, sizeof(version), offsetof(struct mh_shm_header, version)), 4);
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_resume(&r, &the_daemon), 0);
+        cr_expect_eq(mh_scratch_free(b, s), 0);
+        cr_expect_eq(mh_close(a, h, NULL), 0);
+        a = mh_detach(a);
+        b = mh_detach(b);
+        raw_done(&r);
+        daemon_verify(&the_daemon, NULL);
         harness_pass();
 }
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "monohandle.h"
 
 DAEMON_SUITE(space);
 
@@ -247,5 +248,202 @@ Test(space, adopting_needs_none)
         daemon_verify(&the_daemon, NULL);
         unfill(filler);
         raw_done(&r);
+        harness_pass();
+}
+
+/* ------------------------------------------------------------------------------------------------ direct clients */
+
+/* Those that work on the segment themselves need memory at the same points, and touch it themselves. */
+
+static mh_client *attach_direct(void)
+{
+        mh_client *c = NULL;
+
+        cr_assert_eq(mh_attach(&c, the_daemon.socket, MH_ATTACH_NO_SPAWN), 0);
+        cr_assert_not_null(mh_scratch_base(c));
+        return c;
+}
+
+Test(space, direct_attach)
+{
+        mh_client *c = NULL, *first;
+        unsigned refused = 0;
+        int k = -ENOSPC;
+        off_t leave;
+
+        small_shm("8M");
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=4M", NULL });
+        first = attach_direct();
+        for (leave = 0; leave < 400 && k != 0; leave += 4) {
+                int filler = fill(leave);
+
+                k = mh_attach(&c, the_daemon.socket, MH_ATTACH_NO_SPAWN);
+                cr_assert(k == 0 || k == -ENOSPC, "with %ld KiB: %d", leave, k);
+                refused += k == -ENOSPC;
+                unfill(filler);
+        }
+        cr_expect_eq(k, 0);
+        cr_expect_geq(refused, 1);
+        c = mh_detach(c);
+        first = mh_detach(first);
+        daemon_verify(&the_daemon, NULL);
+        cr_expect_eq(daemon_stop(&the_daemon), 0);
+        harness_pass();
+}
+
+static int direct_new(mh_client *c)
+{
+        mh_handle h;
+        void *payload;
+        int k = mh_new(c, 1, &h);
+
+        if (k == 0) {
+                cr_assert_eq(mh_payload(c, h, &payload, NULL), 0);
+                memset(payload, 1, MH_PAYLOAD_SIZE);
+        }
+        return k;
+}
+
+/* Memory that was given can be used. */
+static int direct_scratch(mh_client *c, size_t size)
+{
+        mh_scratch s;
+        void *data;
+        int k = mh_scratch_alloc(c, size, &s);
+
+        if (k == 0) {
+                cr_assert_eq(mh_scratch_data(c, s, &data, &size), 0);
+                memset(data, 1, size);
+        }
+        return k;
+}
+
+static int direct_small(mh_client *c)
+{
+        static size_t size;
+
+        return direct_scratch(c, 16 + size++ % 2000);
+}
+
+static int direct_large(mh_client *c)
+{
+        return direct_scratch(c, 70000);
+}
+
+static int direct_open(mh_client *c)
+{
+        int k = mh_open(c, next_to_open, NULL);
+
+        if (k == 0)
+                next_to_open += 512;
+        return k;
+}
+
+static void exhaust_direct(mh_client *c, int (*ask)(mh_client *c), off_t most)
+{
+        unsigned worked = 0, refused = 0;
+
+        for (off_t leave = 0; leave < most; leave += 4) {
+                int filler = fill(leave), k;
+
+                do {
+                        k = ask(c);
+                        cr_assert(k == 0 || k == -ENOSPC, "with %ld KiB: %d", leave, k);
+                        worked += k == 0;
+                        refused += k != 0;
+                } while (k == 0);
+                unfill(filler);
+                cr_assert_eq(ask(c), 0, "with room again");
+        }
+        cr_expect_geq(worked, 10);
+        cr_expect_eq(refused, most / 4);
+}
+
+static void run_direct(int (*ask)(mh_client *c), off_t most)
+{
+        VerifyStats stats;
+        mh_client *c, *other;
+
+        small_shm("64M");
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=48M", NULL });
+        other = attach_direct();
+        c = attach_direct();
+        exhaust_direct(c, ask, most);
+        daemon_verify(&the_daemon, NULL);
+        c = mh_detach(c);
+        daemon_verify(&the_daemon, &stats);
+        cr_expect_eq(stats.handles + stats.blocks + stats.spans, 0);
+        other = mh_detach(other);
+        cr_expect_eq(daemon_stop(&the_daemon), 0);
+        harness_pass();
+}
+
+Test(space, direct_new_handles)
+{
+        run_direct(direct_new, 120);
+}
+
+Test(space, direct_small_scratch)
+{
+        run_direct(direct_small, 120);
+}
+
+Test(space, direct_large_scratch)
+{
+        run_direct(direct_large, 400);
+}
+
+Test(space, direct_open)
+{
+        mh_client *maker, *c;
+        uint64_t first;
+        mh_handle h;
+
+        small_shm("64M");
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=1M", NULL });
+        maker = attach_direct();
+        c = attach_direct();
+        cr_assert_eq(mh_new(maker, 1, &first), 0);
+        for (unsigned i = 1; i < 512 * 80; i++)
+                cr_assert_eq(mh_new(maker, 1, &h), 0);
+        next_to_open = first;
+        exhaust_direct(c, direct_open, 40);
+        daemon_verify(&the_daemon, NULL);
+        c = mh_detach(c);
+        maker = mh_detach(maker);
+        harness_pass();
+}
+
+/* To close, to free, to give and to die takes no memory. */
+Test(space, direct_giving_back_needs_none)
+{
+        mh_client *c, *other;
+        mh_handle h[2000];
+        mh_scratch s[100];
+        unsigned flags;
+        int filler;
+
+        small_shm("64M");
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=48M", NULL });
+        c = attach_direct();
+        other = attach_direct();
+        for (unsigned i = 0; i < ELEMENTSOF(h); i++)
+                cr_assert_eq(mh_new(c, 1, &h[i]), 0);
+        for (unsigned i = 0; i < ELEMENTSOF(s); i++)
+                cr_assert_eq(mh_scratch_alloc(c, 1000 * i + 1, &s[i]), 0);
+        cr_assert_eq(mh_open(other, h[0], NULL), 0);
+        filler = fill(0);
+        cr_expect_eq(mh_scratch_give(c, s[99], h[0]), 0);
+        for (unsigned i = 0; i < 99; i++)
+                cr_expect_eq(mh_scratch_free(i % 2 ? c : other, s[i]), 0);
+        for (unsigned i = 0; i < ELEMENTSOF(h); i++)
+                cr_expect_eq(mh_close(c, h[i], NULL), 0);
+        cr_expect_eq(mh_close(other, h[0], &flags), 0);
+        cr_expect_eq(flags, MH_CLOSED_HERE | MH_CLOSED_EVERYWHERE);
+        c = mh_detach(c);
+        other = mh_detach(other);
+        unfill(filler);
+        daemon_verify(&the_daemon, NULL);
+        cr_expect_eq(daemon_stop(&the_daemon), 0);
         harness_pass();
 }
