@@ -389,9 +389,7 @@ static void free_block(Thread *t, Block *b)
 
 static void do_free(Thread *t)
 {
-        Block *b = &t->notes->blocks[below(t, BLOCKS_MAX)];
-
-        free_block(t, b);
+        free_block(t, &t->notes->blocks[below(t, BLOCKS_MAX)]);
 }
 
 static void do_take(Thread *t)
@@ -500,14 +498,24 @@ static void do_nonsense(Thread *t)
 
 /* ------------------------------------------------------------------------------------------------ processes */
 
+/* No call gives up: whether anybody waits for good is found out by who judges, and a machine may be stopped for a while. */
+static int attach_patiently(mh_client **ret, uint64_t flags)
+{
+        uint64_t begin;
+        int r;
+
+        do {
+                begin = deadline_now();
+                r = mh_attach(ret, NULL, flags);
+        } while (r == -ENOTCONN && deadline_now() - begin > 30 * DEADLINE_SECOND);
+        if (r == 0)
+                (*ret)->patience = 36000 * DEADLINE_SECOND;
+        return r;
+}
+
 static int attach(void)
 {
-        int r = mh_attach(&client, NULL, board->player[me].no_map ? MH_ATTACH_NO_MAP : 0);
-
-        /* The machine may be slow; whether anybody waits for good is found out by who judges. */
-        if (r == 0)
-                client->patience = 120 * DEADLINE_SECOND;
-        return r;
+        return attach_patiently(&client, board->player[me].no_map ? MH_ATTACH_NO_MAP : 0);
 }
 
 static _Noreturn void in_child(Thread *t, pid_t parent)
@@ -532,7 +540,7 @@ static _Noreturn void in_child(Thread *t, pid_t parent)
                 _exit(0);
         }
         if (what >= 2) {
-                expect(t, mh_attach(&mine, NULL, flags), 0, "attach in the child", flags);
+                expect(t, attach_patiently(&mine, flags), 0, "attach in the child", flags);
                 expect(t, mh_new(mine, 1, &h), 0, "new in the child", 0);
                 expect(t, mh_scratch_alloc(mine, 16 + below(t, 70000), &s), 0, "scratch in the child", 0);
                 for (unsigned i = 0; i < 10; i++) {

@@ -41,7 +41,7 @@
 static char directory[64], socket_path[80], daemon_log[80];
 static int board_fd = -1;
 static bool keep;
-static uint64_t randomness, begin;
+static uint64_t randomness;
 static long log_seen;
 
 static struct {
@@ -57,9 +57,21 @@ static unsigned below(unsigned n)
         return (unsigned)(random_next(&randomness) % n);
 }
 
+/* Time that this process has seen pass. A machine may be stopped for an hour, and nobody on it is to blame for that. */
+static uint64_t seen_time(void)
+{
+        static uint64_t last, sum;
+        uint64_t now = deadline_now();
+
+        if (last)
+                sum += MIN(now - last, DEADLINE_SECOND);
+        last = now;
+        return sum;
+}
+
 static double seconds(void)
 {
-        return (double)(deadline_now() - begin) / DEADLINE_SECOND;
+        return (double)seen_time() / DEADLINE_SECOND;
 }
 
 /* The daemon is started by the library, and says what it has to say to a file. */
@@ -254,7 +266,7 @@ static bool summon_daemon(mh_client **ret)
 /* Until the dead are buried and memory is given back; what is wrong then stays wrong. */
 static int settled(uint64_t clients)
 {
-        uint64_t start = deadline_now(), deadline = start + SETTLE_SECONDS * DEADLINE_SECOND;
+        uint64_t start = seen_time(), deadline = start + SETTLE_SECONDS * DEADLINE_SECOND;
         VerifyStats stats;
         char name[128];
         int fd;
@@ -266,7 +278,7 @@ static int settled(uint64_t clients)
                 if (fd >= 0 && verify_segment(fd, VERIFY_AT_REST | VERIFY_NO_DEAD, NULL, NULL, &stats) == 0 &&
                     stats.clients == clients)
                         break;
-                if (deadline_now() >= deadline) {
+                if (seen_time() >= deadline) {
                         if (fd < 0)
                                 (void)judge_says("there is no segment");
                         else
@@ -277,13 +289,13 @@ static int settled(uint64_t clients)
                 fd = fd_close(fd);
                 deadline_sleep(deadline_in(DEADLINE_SECOND / 200));
         }
-        count.settle_longest = MAX(count.settle_longest, deadline_now() - start);
+        count.settle_longest = MAX(count.settle_longest, seen_time() - start);
         return fd;
 }
 
 static bool stop_and_judge(void)
 {
-        uint64_t round = board->resume + 1, deadline = deadline_in(STOP_SECONDS * DEADLINE_SECOND);
+        uint64_t round = board->resume + 1, deadline = seen_time() + STOP_SECONDS * DEADLINE_SECOND;
         _cleanup_close_ int fd = -1;
         mh_client *c = NULL;
         char why[160];
@@ -293,7 +305,7 @@ static bool stop_and_judge(void)
         while (!all_stopped(round, why)) {
                 if (!bury())
                         return false;
-                if (deadline_now() >= deadline)
+                if (seen_time() >= deadline)
                         return judge_says("does not come to a stop: %s", why);
                 deadline_sleep(deadline_in(DEADLINE_SECOND / 500));
         }
@@ -404,12 +416,12 @@ static bool all_gone(void)
 
 static bool wait_until(bool (*condition)(void), const char *what)
 {
-        uint64_t deadline = deadline_in(STOP_SECONDS * DEADLINE_SECOND);
+        uint64_t deadline = seen_time() + STOP_SECONDS * DEADLINE_SECOND;
 
         while (!condition()) {
                 if (!bury())
                         return false;
-                if (deadline_now() >= deadline)
+                if (seen_time() >= deadline)
                         return judge_says("in vain it was waited until %s", what);
                 deadline_sleep(deadline_in(DEADLINE_SECOND / 200));
         }
@@ -505,22 +517,22 @@ static bool soak(unsigned duration, unsigned every, unsigned n)
 
         if (!make_world() || !begin_players(n))
                 return false;
-        end = deadline_in(duration * DEADLINE_SECOND);
-        next_stop = deadline_in(every * DEADLINE_SECOND);
-        next_line = deadline_in(LINE_SECONDS * DEADLINE_SECOND);
-        while (deadline_now() < end) {
+        end = seen_time() + duration * DEADLINE_SECOND;
+        next_stop = seen_time() + every * DEADLINE_SECOND;
+        next_line = seen_time() + LINE_SECONDS * DEADLINE_SECOND;
+        while (seen_time() < end) {
                 deadline_sleep(deadline_in(1000 + below(60000)));
                 do_harm();
                 if (!bury())
                         return false;
-                if (deadline_now() >= next_stop) {
+                if (seen_time() >= next_stop) {
                         if (!stop_and_judge())
                                 return false;
-                        next_stop = deadline_in(every * DEADLINE_SECOND);
+                        next_stop = seen_time() + every * DEADLINE_SECOND;
                 }
-                if (deadline_now() >= next_line) {
+                if (seen_time() >= next_line) {
                         print_line();
-                        next_line = deadline_in(LINE_SECONDS * DEADLINE_SECOND);
+                        next_line = seen_time() + LINE_SECONDS * DEADLINE_SECOND;
                 }
         }
         return stop_and_judge() && end_players();
@@ -593,7 +605,6 @@ int main(int argc, char *argv[])
         if (optind < argc || n < 1 || n > PLAYERS_MAX)
                 return 2;
 
-        begin = deadline_now();
         randomness = seed;
         (void)printf("seed %llu, %u clients, %u s\n", (unsigned long long)seed, n, duration);
         (void)fflush(stdout);
