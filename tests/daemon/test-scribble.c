@@ -303,11 +303,47 @@ static void hit_data(const Segment *seg, const Victims *v, uint64_t *r)
                 write_word((uint64_t *)(void *)(seg->scratch + offset), random_of(r), r);
 }
 
+/* Several words that fit: a large block of the scribbler's own, half freed perhaps, which reaches over the spans of others. */
+static void forge_large(const Segment *seg, const Victims *v, uint64_t *r)
+{
+        uint64_t span = some_span(seg, v, r) % seg->n_spans, back = below(r, 6);
+        bool freeing = below(r, 2) == 0;
+
+        span -= MIN(span, back);
+        if (v->spare && span_is_theirs(v, span))
+                return;
+        seg->spans[span].run = (uint32_t)(1 + below(r, 40));
+        seg->spans[span].size = random_of(r);
+        store_sc(&seg->owners[span].word[0],
+                 owner_make(1, freeing ? MH_SHM_OWNER_FREEING : MH_SHM_OWNER_CLIENT, 0, seg->ledger_id));
+        ((uint64_t *)(void *)((uint8_t *)seg->ledger + seg->ledger_spans))[span / 64] |= UINT64_C(1) << span % 64;
+        if (freeing)
+                store_sc(&seg->hazards[seg->ledger_id].line[0].span, span + 1);
+        store_sc(&seg->spans[span].word, span_make(1, MH_SHM_SPAN_LARGE, seg->ledger_id, 0));
+}
+
+/* And a slot of its own, about to go, to which the blocks of others are said to belong. */
+static void forge_slot(const Segment *seg, const Victims *v, uint64_t *r)
+{
+        uint64_t slot = below(r, seg->n_slots), gen = some_generation(seg, v, r);
+        uint64_t *words = (uint64_t *)(void *)((uint8_t *)seg->ledger + seg->ledger_slots);
+
+        if (v->spare && slot_is_theirs(v, slot))
+                return;
+        for (unsigned i = 0; i < MH_SHM_SLOT_REFS; i++)
+                seg->slots[slot].refs[i] = ref_make(v->blocks[below(r, ELEMENTSOF(v->blocks))] ?: 16, seg->ledger_id);
+        seg->slots[slot].holders = below(r, 2) ? UINT64_C(1) << seg->ledger_id % 64 : 0;
+        words[slot] = ledger_make(gen, below(r, 2) ? MH_SHM_LEDGER_IN_FLIGHT : 1);
+        store_sc(&seg->slots[slot].state,
+                 state_make(gen, below(r, 2) ? MH_SHM_PHASE_LIVE : MH_SHM_PHASE_DEAD, 1, seg->ledger_id));
+}
+
 static void scribble_round(const Segment *seg, const Victims *v, uint64_t *r)
 {
         static void (*const hits[])(const Segment *seg, const Victims *v, uint64_t *r) = {
-                hit_slot, hit_slot,  hit_slot,  hit_chunk, hit_ledger, hit_ledger, hit_ledger, hit_span,   hit_span,
-                hit_span, hit_owner, hit_owner, hit_owner, hit_hazard, hit_shared, hit_hint,   hit_hazard, hit_data,
+                hit_slot,   hit_slot, hit_slot,   hit_chunk, hit_ledger,  hit_ledger, hit_ledger,
+                hit_span,   hit_span, hit_span,   hit_owner, hit_owner,   hit_owner,  hit_hazard,
+                hit_shared, hit_hint, hit_hazard, hit_data,  forge_large, forge_slot,
         };
 
         for (uint64_t n = 1 + below(r, WRITES); n > 0; n--)
@@ -393,6 +429,8 @@ static void prepare_wire(Others *o)
 
 static void prepare(Others *o, bool spare)
 {
+        mh_scratch gap;
+
         *o = (Others){ .v = { .spare = spare, .seed = 1 } };
         daemon_start(&the_daemon, arguments);
         cr_assert_eq(mh_attach(&o->direct, the_daemon.socket, MH_ATTACH_NO_SPAWN), 0);
@@ -400,8 +438,11 @@ static void prepare(Others *o, bool spare)
         cr_assert_eq(raw_attach(&o->wire, &the_daemon, 0), 0);
         o->v.direct = o->direct->id;
         o->v.wire = o->wire.id;
+        /* Spans before those of the others, too, are somebody else's later. */
+        cr_assert_eq(mh_scratch_alloc(o->direct, 4 * MH_SHM_SPAN_SIZE, &gap), 0);
         prepare_direct(o);
         prepare_wire(o);
+        cr_assert_eq(mh_scratch_free(o->direct, gap), 0);
 }
 
 /* What was not hit is as it was: held once, of that type, with that content, and closing it once too often does not work. */
