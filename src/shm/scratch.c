@@ -746,6 +746,44 @@ static inline bool knows_entry(Actor *a, uint32_t span)
 }
 
 /*
+ * The usual case of free_any(): a small block in a span of somebody who lives, where others have come before. Anything else is
+ * left to that, with nothing done. The span has an entry.
+ */
+static _noinline_ int free_as_visitor(Actor *a, uint64_t scratch)
+{
+        uint64_t offset = scratch_offset(scratch), tag = scratch - offset, word, next, owner, client;
+        uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE), class, index;
+        struct mh_shm_owners *area = &a->owners[span];
+
+        hazard_set(a, span);
+        word = load_sc(&a->spans[span].word); /* the hazard was there before: from here on the memory stays */
+        class = span_arg(word);
+        client = span_client(word);
+        if (span_state(word) != MH_SHM_SPAN_SMALL || class >= MH_SHM_CLASSES || client >= a->seg->n_clients)
+                goto not_this;
+        index = class_index(class, offset % MH_SHM_SPAN_SIZE);
+        if (index == UINT32_MAX || __builtin_add_overflow(tag, UINT64_C(1) << MH_SHM_SCRATCH_TAG_SHIFT, &next) ||
+            !(load_sc(&area->visitors) & MH_SHM_VISITORS_SEEN))
+                goto not_this;
+        owner = load_sc(&area->word[index]);
+        if (owner != tag + owner_make(0, MH_SHM_OWNER_CLIENT, 0, owner_who(owner)) ||
+            load_sc(&a->seg->hazards[client].line[span_thread(word)].freeing) == scratch ||
+            !cas_sc(&area->word[index], &owner, next))
+                goto not_this;
+        if (unlikely(!(load_sc(&area->hints) >> index / 64 & 1)))
+                block_note_free(a->seg, span, index);
+        if (unlikely(load_sc(&a->spans[span].word) != word))
+                block_release_orphan(a, span); /* as in free_small() of block.c */
+        account_free(a, class_size(class), owner_who(owner) == a->id);
+        hazard_clear(a);
+        return 0;
+
+not_this:
+        hazard_clear(a);
+        return free_any(a, scratch);
+}
+
+/*
  * The usual case first: a small block of our own, in a span from which this very actor takes blocks and where nobody else has come
  * yet. The span is ours to give back, so its memory stays, and no hazard is needed; and the owner word needs no locked instruction:
  * see block.c. (What is left at a span's end has an owner word, too, which is never a client's.)
@@ -762,8 +800,8 @@ int scratch_free(Actor *a, uint64_t scratch)
                 return free_any(a, scratch);
         /* If it says that it is ours, only we change it. Then all that is left of its difference to what it says is the class. */
         class = (load_relaxed(&a->spans[span].word) ^ a->small) << SPAN_INC_BITS >> SPAN_INC_BITS;
-        if (unlikely(class >= MH_SHM_CLASSES))
-                return free_any(a, scratch);
+        if (class >= MH_SHM_CLASSES)
+                return free_as_visitor(a, scratch);
         index = class_index((unsigned)class, offset % MH_SHM_SPAN_SIZE);
         if (unlikely(index == UINT32_MAX) ||
             unlikely(__builtin_add_overflow(tag, UINT64_C(1) << MH_SHM_SCRATCH_TAG_SHIFT, &next)))
