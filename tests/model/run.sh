@@ -191,6 +191,30 @@ model_intent() {
         done
 }
 
+model_alone() {
+        local mutant
+        holds alone
+        holds alone -DDEATHS=1
+        large alone -DROUNDS=3 -DLIVES=3
+        for mutant in NO_BARRIER NO_SECOND NO_WAIT OPEN_WINDOW WINDOW_BLIND BUSY_LATE BUSY_SHORT LEFT_OPEN; do
+                caught alone "$mutant"
+        done
+        caught alone LEDGER_LATE -DDEATHS=1
+}
+
+model_visit() {
+        local mutant
+        holds visit -DROUNDS=3 -DOTHERS=0
+        holds visit -DDEATHS=0 -DROUNDS=2 -DOTHERS=2
+        large visit -DDEATHS=0 -DROUNDS=6 -DOTHERS=0
+        for mutant in NO_FREEING LOOK_FIRST DONE_FIRST NO_BARRIER NOT_EXPECTED SEEN_FIRST VISIT_BLIND; do
+                caught visit "$mutant" -DDEATHS=0 -DROUNDS=3 -DOTHERS=0
+        done
+        caught visit RESET_BLIND -DDEATHS=0 -DROUNDS=6 -DOTHERS=0
+        caught visit ADOPT_NO_HAZARD -DDEATHS=0 -DROUNDS=2 -DOTHERS=1
+        caught visit REAP_KEEPS -DROUNDS=3 -DOTHERS=0
+}
+
 case $all in
 '') echo '# the large settings are left out: --all' ;;
 esac
