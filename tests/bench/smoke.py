@@ -64,8 +64,8 @@ def main():
         results = os.path.join(directory, 'bench.json')
         done = subprocess.run([bench, '--quick', '--json', results], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, check=False)
-        sys.stdout.write(done.stdout)
         if done.returncode != 0:
+            print('\n'.join(line for line in done.stdout.splitlines() if not line.startswith('pass ')))
             print(f'failed: exit code {done.returncode}')
             return 1
         with open(results, encoding='utf-8') as f:
