@@ -91,6 +91,7 @@ static int make_sure(mh_client *c, uint64_t deadline)
 
         if (r >= 0)
                 return 1;
+        client_set_direct(c, false);
         direct_close(&c->direct);
         segment_unmap_client(&c->segment, c->ledger);
         c->ledger = NULL;

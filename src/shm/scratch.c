@@ -709,7 +709,7 @@ static _noinline_ int freed_elsewhere(Actor *a, uint64_t offset, unsigned class,
         struct mh_shm_owners *area = &a->owners[span];
         ActorClass *k = &a->classes[class];
 
-        if (k->n_freed < ACTOR_FREED)
+        if (k->n_freed < ACTOR_FREED && offset / MH_SHM_BLOCK_ALIGN <= UINT32_MAX)
                 k->freed[k->n_freed++] = (uint32_t)(offset / MH_SHM_BLOCK_ALIGN);
         else
                 block_note_free(a->seg, span, index);
