@@ -55,6 +55,7 @@ int client_no_memory(const mh_client *c, bool valid)
 
 void client_set_direct(mh_client *c, bool on)
 {
+        /* Relaxed: before anybody else has the client, or to end what goes on; a thread that sees it late does one operation more. */
         store_relaxed(&c->look_pause, LOOK_PAUSE_MIN);
         store_relaxed(&c->look_at, deadline_in(LOOK_PAUSE_MIN));
         store_relaxed(&fork_head(c)->word, on ? c->direct.serial : 0);

@@ -49,6 +49,7 @@ static int claim_hole(Actor *a, uint32_t *ret)
 /* The chunk is ours and has memory of zeros. */
 static void fill_chunk(Segment *seg, uint32_t chunk, uint64_t floor)
 {
+        /* Relaxed: the word that says OPEN comes after all this. Pairs with chunk_look(). */
         struct mh_shm_slot *slots = &seg->slots[(size_t)chunk * MH_SHM_CHUNK_SLOTS];
 
         for (unsigned i = 0; i < MH_SHM_CHUNK_SLOTS; i++)

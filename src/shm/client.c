@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
+/*
+ * The client table. Only the daemon writes it, so its own loads of what it wrote need no order; who else reads an entry finds it
+ * complete because the state becomes ATTACHED last, with a sequentially consistent store that pairs with client_state().
+ */
+
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -19,7 +24,7 @@ unsigned client_state(const Segment *seg, uint32_t id)
 
 uint32_t client_end(const Segment *seg)
 {
-        uint32_t hwm = load_acquire(&seg->shared->client_hwm);
+        uint32_t hwm = load_acquire(&seg->shared->client_hwm); /* pairs with raise_mark() */
 
         return hwm < seg->n_clients ? hwm : seg->n_clients;
 }

@@ -7,6 +7,9 @@
  *
  * The ledger leads to all that the client can have touched, so reaping costs what was held, not the size of the table: the parts of a
  * ledger that were never used have no memory and are skipped.
+ *
+ * What is read relaxed here the dead wrote, who wrote nothing since; accounts are sums, to which each adds on its own. The hint at an
+ * orphan is a hint: who follows it looks at the span's word.
  */
 
 #include <errno.h>

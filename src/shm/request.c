@@ -15,6 +15,10 @@
  *   Give         its owner word names the handle: done; else the entry is emptied. Then the pin goes
  *
  * What was not done is done when the client asks again, and what was done is told again.
+ *
+ * Intent and outcome are written by the daemon alone, field by field without order, and then their numbers, sequentially
+ * consistent: a daemon that finds a number after a crash finds the fields that go with it, because all that its predecessor stored
+ * is there, and stores are not seen before those that came before a release.
  */
 
 #include <errno.h>

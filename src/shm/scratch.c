@@ -14,6 +14,9 @@
  *
  * Giving makes a handle the owner, and takes two words that must agree: the handle's reference entry, and the block's owner
  * word. The entry comes first and goes last; it counts only while the owner word names it.
+ *
+ * Relaxed are: accounts, each line of which one thread writes; limits and hints, which need no order with anything; and the
+ * word of a span that is this actor's, which nobody else changes.
  */
 
 #include <assert.h>

@@ -250,7 +250,7 @@ static inline bool keep(Actor *a, uint32_t slot)
 
         if (unlikely(a->n_kept >= a->max_kept))
                 return false;
-        next = state_after(a->seg, load_relaxed(&s->state));
+        next = state_after(a->seg, load_relaxed(&s->state)); /* DEAD by us: nobody else changes it */
         if (unlikely(!next))
                 return false;
         /* Release: both phases are ours alone to leave. Pairs with the look of a stale opener, which finds another generation. */
@@ -314,6 +314,7 @@ static int reserve_in(Actor *a, uint32_t chunk, uint32_t *ret)
         for (unsigned i = 0; i < MH_SHM_CHUNK_SLOTS / 64; i++) {
                 unsigned w = (a->id + i) % (MH_SHM_CHUNK_SLOTS / 64);
 
+                /* Relaxed: a hint, which try_reserve() does not trust. */
                 for (uint64_t free = ~load_relaxed(&c->taken[w]); free; free &= free - 1) {
                         uint32_t slot = chunk * MH_SHM_CHUNK_SLOTS + w * 64 + (unsigned)__builtin_ctzll(free);
                         int r = try_reserve(a, slot);
@@ -334,7 +335,7 @@ static int reserve_in_any(Actor *a, uint32_t *ret)
 {
         const Segment *seg = a->seg;
         bool short_of_memory = false;
-        uint32_t n = load_acquire(&seg->shared->chunk_hwm);
+        uint32_t n = load_acquire(&seg->shared->chunk_hwm); /* pairs with raise_mark() of chunk.c */
 
         if (n > seg->n_chunks)
                 n = seg->n_chunks;
@@ -452,8 +453,8 @@ int slot_new(Actor *a, unsigned type, uint64_t *ret_handle)
         slot = a->kept[--a->n_kept];
         if (!ledger_in_window(a, slot))
                 return new_outside_window(a, slot, type, ret_handle);
-        gen = state_generation(load_relaxed(&a->slots[slot].state));
-        store_release(&a->ledger[slot], ledger_make(gen, 1)); /* as in ledger_settle(); nobody waits */
+        gen = state_generation(load_relaxed(&a->slots[slot].state)); /* RESERVED by us: nobody else changes it */
+        store_release(&a->ledger[slot], ledger_make(gen, 1));        /* as in ledger_settle(); nobody waits */
         make_live(a, slot, gen, type, ret_handle);
         return 0;
 }

@@ -20,6 +20,7 @@ static int raise_mark(const Segment *seg, uint32_t span)
 {
         uint32_t mark;
 
+        /* Acquire: pairs with the raise by somebody else, below. */
         while ((mark = load_acquire(&seg->shared->span_hwm)) <= span) {
                 int r = segment_reserve(seg, MH_SHM_REGION_SPANS, (uint64_t)mark * sizeof(struct mh_shm_span),
                                         MH_SHM_PAGE);
@@ -202,7 +203,7 @@ int span_claim_run(Actor *a, uint32_t n, uint32_t *ret_head)
         if (r == 0)
                 return -ENOSPC;
         if (r > 0 && n > 1)
-                store_relaxed(&seg->shared->span_cursor, *ret_head + n);
+                store_relaxed(&seg->shared->span_cursor, *ret_head + n); /* a hint where to begin */
         return r < 0 ? r : 0;
 }
 
@@ -257,6 +258,7 @@ static uint32_t greatest_lead(const uint64_t *words, size_t n, uint32_t floor, u
         return lead;
 }
 
+/* The floor is written by who has the span CLAIMED, and read by who has it next: the span's word orders that. */
 void span_raise_floor(const Segment *seg, uint32_t span, uint32_t blocks)
 {
         uint32_t floor = load_relaxed(&seg->spans[span].tag_floor) & MH_SHM_TAG_MASK;

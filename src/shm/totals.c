@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
+/*
+ * Sums over what many write. Each number is read in one piece and in no order with the others, so a sum is right when nobody works, and
+ * at other times it is near. Where it is made anew (segment_recount()), nobody but the daemon works.
+ */
+
 #include "shm/totals.h"
 #include "base/atomics.h"
 #include "shm/chunk.h"

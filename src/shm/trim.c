@@ -161,6 +161,7 @@ static bool close_chunk(Actor *a, uint32_t chunk)
         return true;
 }
 
+/* A hint: who closes the chunk looks at every slot. */
 static bool looks_empty(const Segment *seg, uint32_t chunk)
 {
         if (chunk_state(load_sc(&seg->chunks[chunk].word)) != MH_SHM_CHUNK_OPEN)
