@@ -2,13 +2,15 @@
 
 /*
  * Sums over what many write. Each number is read in one piece and in no order with the others, so a sum is right when nobody works, and
- * at other times it is near. Where it is made anew (segment_recount()), nobody but the daemon works.
+ * at other times it is near. Where it is made anew, others may work as ever: what is counted then is believed only if nothing was done
+ * meanwhile, and a span is looked into as anybody does who does not own it.
  */
 
 #include "shm/totals.h"
 #include "base/atomics.h"
 #include "shm/chunk.h"
 #include "shm/client.h"
+#include "shm/hazard.h"
 #include "shm/scratch.h"
 #include "shm/span.h"
 #include "shm/words.h"
@@ -135,32 +137,60 @@ static uint64_t count_handles(const Segment *seg)
         return n;
 }
 
-/* Bytes in use in one span; those that belong to the client of a SMALL span also to *ret_owned. */
-static uint64_t count_span(const Segment *seg, uint32_t span, uint32_t *ret_client, uint64_t *ret_owned)
-{
-        const struct mh_shm_span *entry = span_entry(seg, span);
-        uint64_t word = load_sc(&entry->word), owner, used = 0;
-        unsigned state = span_state(word), class = span_arg(word);
+/* What was counted in one span. */
+typedef struct SpanCount {
+        uint64_t used;
+        uint32_t client; /* whose span it is */
+        uint64_t owned;  /* of what is used, what belongs to a client */
+} SpanCount;
 
-        *ret_client = span_client(word);
-        *ret_owned = 0;
-        if (state == MH_SHM_SPAN_LARGE) {
-                owner = load_relaxed(span_owners(seg, span));
-                used = (uint64_t)load_relaxed(&entry->run) * MH_SHM_SPAN_SIZE;
-                if (owner_kind(owner) == MH_SHM_OWNER_CLIENT)
-                        *ret_owned = used;
-                return owner_kind(owner) == MH_SHM_OWNER_FREE ? 0 : used;
-        }
-        if ((state != MH_SHM_SPAN_SMALL && state != MH_SHM_SPAN_ORPHAN) || class >= MH_SHM_CLASSES)
-                return 0;
+static void count_large(const Segment *seg, uint32_t span, SpanCount *ret)
+{
+        uint64_t owner = load_relaxed(span_owners(seg, span));
+        uint64_t size = (uint64_t)load_relaxed(&seg->spans[span].run) * MH_SHM_SPAN_SIZE;
+
+        if (owner_kind(owner) != MH_SHM_OWNER_FREE)
+                ret->used = size;
+        if (owner_kind(owner) == MH_SHM_OWNER_CLIENT)
+                ret->owned = size;
+}
+
+static void count_small(const Segment *seg, uint32_t span, unsigned class, SpanCount *ret)
+{
         for (uint32_t i = 0, n = class_blocks(class); i < n; i++) {
-                owner = load_relaxed(&span_owners(seg, span)[i]);
+                uint64_t owner = load_relaxed(&span_owners(seg, span)[i]);
+
                 if (owner_kind(owner) != MH_SHM_OWNER_FREE)
-                        used += class_size(class);
+                        ret->used += class_size(class);
                 if (owner_kind(owner) == MH_SHM_OWNER_CLIENT)
-                        *ret_owned += class_size(class);
+                        ret->owned += class_size(class);
         }
-        return used;
+}
+
+/* With a hazard, because its client may be about to give it back. */
+static SpanCount count_span(Actor *daemon, uint32_t span)
+{
+        const Segment *seg = daemon->seg;
+        SpanCount count = { 0 };
+        uint64_t word;
+
+        hazard_set(daemon, span);
+        word = load_sc(&seg->spans[span].word);
+        count.client = span_client(word);
+        switch (span_state(word)) {
+        case MH_SHM_SPAN_LARGE:
+                count_large(seg, span, &count);
+                break;
+        case MH_SHM_SPAN_SMALL:
+        case MH_SHM_SPAN_ORPHAN:
+                if (span_arg(word) < MH_SHM_CLASSES)
+                        count_small(seg, span, span_arg(word), &count);
+                break;
+        default:
+                break;
+        }
+        hazard_clear(daemon);
+        return count;
 }
 
 /* Does the daemon write this client's ledger, and so its account? */
@@ -185,12 +215,15 @@ static uint64_t count_ledger(const Segment *seg, uint32_t id)
         return n;
 }
 
-void totals_recount(Segment *seg)
+/* So often, if others go on working. */
+#define RECOUNTS 3U
+
+/* The accounts of clients that send requests, and what all spans hold. */
+static uint64_t recount_clients(Actor *daemon)
 {
-        struct mh_shm_account_line *daemon = line_of(seg, MH_SHM_CLIENT_DAEMON);
+        Segment *seg = daemon->seg;
         uint32_t end = client_end(seg);
         uint64_t bytes = 0;
-        Sum sum;
 
         for (uint32_t id = 1; id < end; id++)
                 if (is_ours(seg, id)) {
@@ -198,17 +231,35 @@ void totals_recount(Segment *seg)
                         store_relaxed(&line_of(seg, id)->handles, count_ledger(seg, id));
                 }
         for (uint32_t span = 0; span_entry(seg, span); span++) {
-                uint64_t owned;
-                uint32_t client;
+                SpanCount count = count_span(daemon, span);
 
-                bytes += count_span(seg, span, &client, &owned);
-                if (owned && is_ours(seg, client))
-                        (void)fetch_add_relaxed(&line_of(seg, client)->owned_bytes, owned);
+                bytes += count.used;
+                if (count.owned && is_ours(seg, count.client))
+                        (void)fetch_add_relaxed(&line_of(seg, count.client)->owned_bytes, count.owned);
         }
+        return bytes;
+}
 
-        sum = add_accounts(seg, NULL);
-        store_relaxed(&daemon->created, count_handles(seg) - sum.handles);
-        store_relaxed(&daemon->destroyed, 0);
-        store_relaxed(&daemon->alloc_bytes, bytes - sum.bytes);
-        store_relaxed(&daemon->free_bytes, 0);
+void totals_recount(Segment *seg)
+{
+        struct mh_shm_account_line *line = line_of(seg, MH_SHM_CLIENT_DAEMON);
+        Actor daemon;
+
+        actor_init(&daemon, seg, MH_SHM_CLIENT_DAEMON, segment_ledger(seg, MH_SHM_CLIENT_DAEMON));
+        (void)recount_clients(&daemon); /* which corrects what is summed up below */
+        for (unsigned i = 0; i < RECOUNTS; i++) {
+                Sum before = add_accounts(seg, NULL), after;
+                uint64_t bytes = recount_clients(&daemon), handles = count_handles(seg);
+
+                after = add_accounts(seg, NULL);
+                if (after.activity != before.activity)
+                        continue;
+                store_relaxed(&line->created, handles - after.handles);
+                store_relaxed(&line->destroyed, 0);
+                store_relaxed(&line->alloc_bytes, bytes - after.bytes);
+                store_relaxed(&line->free_bytes, 0);
+                return;
+        }
+        /* Somebody always works. What the account says is what the daemon before wrote, which can be wrong only if it died
+         * while it took over the account of a dead client. */
 }

@@ -22,5 +22,6 @@ void totals_read(const Segment *seg, Totals *ret);
 bool totals_no_slot(const Segment *seg);
 bool totals_no_span(const Segment *seg);
 
-/* Counts what is there and corrects the daemon's account so that totals_read() is exact: after a daemon died. */
+/* Counts what is there and corrects the daemon's account so that totals_read() is exact, unless clients work on meanwhile: after a
+ * daemon died. For the daemon alone, whose first hazard line it uses. */
 void totals_recount(Segment *seg);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
+#include <pthread.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -269,5 +270,51 @@ Test(totals, nothing_left)
         cr_assert_eq(scratch_free(&a, s), 0);
         cr_assert_not(totals_no_span(&f.seg));
         (void)fixture_reap(&f, a.id);
+        fixture_done(&f);
+}
+
+/* ------------------------------------------------------------------------------------------------ while others work */
+
+#define TAKEN 150U
+
+static unsigned ended;
+
+/* Takes many spans and gives them all back. */
+static void *work(void *arg)
+{
+        uint64_t s[TAKEN];
+
+        for (unsigned i = 0; i < TAKEN; i++)
+                s[i] = take(arg, i % 2 ? 30000 : SPAN);
+        for (unsigned i = 0; i < TAKEN; i++)
+                cr_assert_eq(scratch_free(arg, s[i]), 0);
+        store_release(&ended, 1); /* pairs with the look of who counts */
+        return NULL;
+}
+
+/* To count is to look into spans of others, which may lose their memory meanwhile, and what was looked at must not get it again. */
+Test(totals, counted_while_others_work)
+{
+        uint64_t h, kept;
+
+        fixture_open(&f);
+        (void)fixture_attach(&f, 0, &a);
+        (void)fixture_attach(&f, FIXTURE_OWN, &b);
+        h = make(&a);
+        kept = take(&a, 100);
+        for (unsigned i = 0; i < fixture_scaled(100); i++) {
+                pthread_t thread;
+
+                ended = 0;
+                cr_assert_eq(pthread_create(&thread, NULL, work, &b), 0);
+                while (!load_acquire(&ended))
+                        totals_recount(&f.seg);
+                cr_assert_eq(pthread_join(thread, NULL), 0);
+                fixture_verify_rest(&f);
+        }
+        totals_recount(&f.seg);
+        expect(2, 1, 112);
+        cr_assert_eq(slot_close(&a, h, NULL), 0);
+        cr_assert_eq(scratch_free(&a, kept), 0);
         fixture_done(&f);
 }
