@@ -268,7 +268,8 @@ static SessionVerdict run(Connection *c, const Request *request, WireReply *repl
 
         /* Two that write one ledger would spoil it. */
         if (attachment_is_direct(a))
-                return refuse(c, &(WireMessage){ .type = (uint16_t)request->op, .seq = request->seq }, -EPROTO, true, reply);
+                return refuse(c, &(WireMessage){ .type = (uint16_t)request->op, .seq = request->seq }, -EPROTO, true,
+                              reply);
         /* Without a thread it takes as long, and others wait. */
         if (worker_is_for(a, request) && worker_submit(&c->server->worker, a, request) >= 0)
                 return SESSION_WAIT;
