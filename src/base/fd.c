@@ -23,6 +23,15 @@ int fd_close(int fd)
         return -1;
 }
 
+void fd_discard(int *fd)
+{
+        int saved = errno;
+
+        if (*fd >= 0)
+                (void)close(*fd);
+        errno = saved;
+}
+
 void fd_close_many(int *fds, size_t n)
 {
         assert(fds || n == 0);
