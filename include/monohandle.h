@@ -15,7 +15,7 @@
  *              -EBUSY     a scratch block that belongs to a handle cannot be freed
  *              -ENOSPC    the segment, or the shared-memory file system, is full
  *              -EDQUOT    a limit of this client is reached
- *              -EAGAIN    nothing has happened, for now: call again
+ *              -EAGAIN    nothing has happened: call again
  *              -EOVERFLOW more than 2,097,151 references of one client to one handle
  *              -ECHILD    used in the child of a fork(): attach there for yourself
  *              -ENOTCONN  the daemon is gone and cannot be reached. Operations of a client that maps the segment do not need

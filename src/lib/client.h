@@ -121,7 +121,7 @@ static inline DirectPass client_enter(mh_client *c)
         return likely(c) ? direct_enter(load_relaxed(&fork_head(c)->word)) : (DirectPass){ 0 };
 }
 
-/* The same for what has to do with scratch alone. It does not end. */
+/* The same for taking and freeing scratch, which leaves the ledger's words of slots alone. It does not end, and is not counted. */
 static inline Actor *client_use(mh_client *c)
 {
         return likely(c) ? direct_use(load_relaxed(&fork_head(c)->word)) : NULL;

@@ -131,9 +131,14 @@ static _cold_ int scratch_data_slowly(mh_client *c, mh_scratch s, void **ret, si
 
 int mh_scratch_data(mh_client *c, mh_scratch s, void **ret, size_t *ret_size)
 {
-        Actor *a = client_use(c);
+        DirectPass pass = client_enter(c);
+        int r;
 
-        return likely(a) ? data_here(a, s, ret, ret_size) : scratch_data_slowly(c, s, ret, ret_size);
+        if (unlikely(!pass.actor))
+                return scratch_data_slowly(c, s, ret, ret_size);
+        r = data_here(pass.actor, s, ret, ret_size);
+        client_leave(pass);
+        return r;
 }
 
 static _cold_ int scratch_give_slowly(mh_client *c, mh_scratch s, mh_handle h)

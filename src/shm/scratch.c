@@ -99,27 +99,28 @@ static uint64_t count_owned(Actor *a)
         return sum;
 }
 
-static _noinline_ int check_quota_anyhow(Actor *a, uint64_t size)
+static _noinline_ int check_quota_of_all(Actor *a, uint64_t size, uint64_t limit)
 {
-        uint64_t limit = load_relaxed(&a->shared->limit_client_scratch);
-        uint64_t owned = load_relaxed(&a->account->owned_bytes);
+        uint64_t owned = account_sum(a->page).owned_bytes, counted;
 
         if (size > limit)
                 return -EDQUOT;
-        /* Of one thread: may be below zero. */
         if ((int64_t)owned < 0 || owned <= limit - size)
                 return 0;
-        owned = count_owned(a);
-        store_relaxed(&a->account->owned_bytes, owned);
-        return owned <= limit - size ? 0 : -EDQUOT;
+        counted = count_owned(a);
+        actor_count(&a->account->owned_bytes, counted - owned);
+        return counted <= limit - size ? 0 : -EDQUOT;
+}
+
+/* Nobody can own more than there is. Any other limit is the client's, not one of its threads': then all their lines are summed up. */
+static inline bool is_limited(const Actor *a)
+{
+        return load_relaxed(&a->shared->limit_client_scratch) / MH_SHM_SPAN_SIZE < a->seg->n_spans;
 }
 
 static inline int check_quota(Actor *a, uint64_t size)
 {
-        uint64_t limit = load_relaxed(&a->shared->limit_client_scratch);
-        uint64_t owned = load_relaxed(&a->account->owned_bytes);
-
-        return likely(size <= limit) && likely(owned <= limit - size) ? 0 : check_quota_anyhow(a, size);
+        return likely(!is_limited(a)) ? 0 : check_quota_of_all(a, size, load_relaxed(&a->shared->limit_client_scratch));
 }
 
 /* ------------------------------------------------------------------------------------------------ small blocks */
@@ -452,10 +453,9 @@ static inline int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
 {
         struct mh_shm_account_line *line = a->account;
         ActorClass *k = &a->classes[class];
-        uint64_t candidates = k->candidates, size = class_size(class), owned = load_relaxed(&line->owned_bytes) + size;
-        uint64_t word, i, *owner;
+        uint64_t candidates = k->candidates, size = class_size(class), word, i, *owner;
 
-        if (unlikely(owned > load_relaxed(&a->shared->limit_client_scratch)) || unlikely(!candidates))
+        if (unlikely(is_limited(a)) || unlikely(!candidates))
                 return alloc_small_anyhow(a, class, ret_scratch);
         i = (unsigned)__builtin_ctzll(candidates);
         owner = &k->owner[i];
@@ -464,7 +464,7 @@ static inline int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
                 return alloc_small_anyhow(a, class, ret_scratch);
         k->candidates = candidates & (candidates - 1);
         store_release(owner, word | a->owner_word); /* as in take_block() */
-        store_relaxed(&line->owned_bytes, owned);
+        actor_count(&line->owned_bytes, size);
         actor_count(&line->alloc_bytes, size);
         *ret_scratch = word | (k->offset + i * size);
         return 0;

@@ -128,15 +128,13 @@ static _cold_ int check_quota_of_all(const Actor *a, uint64_t limit)
 
 /*
  * A line is one thread's, and may be below zero or far above what the client holds, where one thread opens and another one
- * closes. As long as it is below its part of the limit it need not be compared with the others.
+ * closes: where there is a limit, all are summed up. Nobody can hold more than there is.
  */
-static int check_quota(const Actor *a)
+static inline int check_quota(const Actor *a)
 {
         uint64_t limit = load_relaxed(&a->shared->limit_client_handles);
 
-        if (likely((int64_t)load_relaxed(&a->account->handles) < (int64_t)(limit / MH_SHM_THREADS)))
-                return 0;
-        return check_quota_of_all(a, limit);
+        return likely(limit >= a->seg->n_slots) ? 0 : check_quota_of_all(a, limit);
 }
 
 /* ------------------------------------------------------------------------------------------------ the end of a handle */

@@ -403,6 +403,36 @@ Test(scratch, quota)
         fixture_done(&f);
 }
 
+/* The limit is the client's, not that of each of its threads, whoever of them takes and frees. */
+Test(scratch, quota_of_several_threads)
+{
+        uint64_t s[10], untouched = 77;
+        Actor second;
+
+        open_two();
+        second = a;
+        actor_set_thread(&second, 1);
+        f.seg.shared->limit_client_scratch = 8 * SPAN;
+        for (unsigned i = 0; i < 4; i++) {
+                s[i] = take(&a, SPAN);
+                s[4 + i] = take(&second, SPAN);
+        }
+        cr_assert_eq(scratch_alloc(&a, 16, &untouched, NULL), -EDQUOT);
+        cr_assert_eq(scratch_alloc(&second, SPAN, &untouched, NULL), -EDQUOT);
+        /* One takes and the other one frees, again and again: neither line may come to stand for more than there is. */
+        for (unsigned i = 0; i < 100; i++) {
+                cr_assert_eq(scratch_free(&second, s[i % 4]), 0);
+                s[i % 4] = take(&a, SPAN);
+                cr_assert_eq(scratch_alloc(&second, SPAN, &untouched, NULL), -EDQUOT);
+        }
+        /* Freed by somebody else: a count finds it, and is not wrong from then on. */
+        cr_assert_eq(scratch_free(&b, s[0]), 0);
+        s[0] = take(&second, SPAN);
+        cr_assert_eq(account_sum(a.page).owned_bytes, 8 * SPAN);
+        cr_assert_eq(scratch_alloc(&a, 16, &untouched, NULL), -EDQUOT);
+        fixture_done(&f);
+}
+
 /* A limit that is none must not cost a count of all that one owns, each time. */
 Test(scratch, no_limit_costs_nothing)
 {
