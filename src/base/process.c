@@ -176,15 +176,19 @@ int process_comm(pid_t pid, char ret[static PROCESS_COMM_MAX])
         return 0;
 }
 
-/* A file, or a byte of it. */
-typedef struct Mapped {
+/* What is looked for in a process. */
+typedef struct Question Question;
+struct Question {
+        /* 1 or 0; -ENODATA if that thread cannot tell, because it has ended. */
+        int (*ask)(const Question *q, pid_t pid, const char *tid);
+        bool each; /* one thread does not speak for the others */
         dev_t dev;
         ino_t ino;
         uint64_t offset; /* UINT64_MAX: wherever */
-} Mapped;
+};
 
 /* 1 or 0. */
-static int line_shows(const char *line, const Mapped *what)
+static int line_shows(const char *line, const Question *q)
 {
         uint64_t start, end, offset, ino;
         unsigned dev_major, dev_minor;
@@ -192,13 +196,18 @@ static int line_shows(const char *line, const Mapped *what)
         if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64 " %x:%x %" SCNu64, &start, &end, &offset, &dev_major,
                    &dev_minor, &ino) != 6)
                 return -EBADMSG;
-        if (dev_major != major(what->dev) || dev_minor != minor(what->dev) || ino != what->ino)
+        if (dev_major != major(q->dev) || dev_minor != minor(q->dev) || ino != q->ino)
                 return 0;
-        return what->offset == UINT64_MAX || (what->offset >= offset && what->offset - offset < end - start);
+        return q->offset == UINT64_MAX || (q->offset >= offset && q->offset - offset < end - start);
 }
 
-/* Does the memory map of one thread show it? 1 or 0; -ENODATA if the thread has none to the end: it has ended. */
-static int thread_maps_file(pid_t pid, const char *tid, const Mapped *what)
+static int why_not_open(void)
+{
+        return errno == ENOENT || errno == ESRCH ? -ENODATA : -errno;
+}
+
+/* Does its memory map show the file? It has ended if it has no map, up to the end of it. */
+static int thread_maps_file(const Question *q, pid_t pid, const char *tid)
 {
         _cleanup_fclose_ FILE *f = NULL;
         _cleanup_free_ char *line = NULL;
@@ -209,7 +218,7 @@ static int thread_maps_file(pid_t pid, const char *tid, const Mapped *what)
         (void)snprintf(path, sizeof(path), "/proc/%d/task/%.16s/maps", (int)pid, tid);
         f = fopen(path, "re");
         if (!f)
-                return errno == ENOENT || errno == ESRCH ? -ENODATA : -errno;
+                return why_not_open();
 
         for (;;) {
                 int r;
@@ -218,7 +227,7 @@ static int thread_maps_file(pid_t pid, const char *tid, const Mapped *what)
                 if (getline(&line, &size, f) < 0)
                         break;
                 any = true;
-                r = line_shows(line, what);
+                r = line_shows(line, q);
                 if (r != 0)
                         return r;
         }
@@ -228,34 +237,76 @@ static int thread_maps_file(pid_t pid, const char *tid, const Mapped *what)
         return any ? 0 : -ENODATA;
 }
 
-/* The threads of a process share one memory map, so the first that has one at all answers for all. The leader's is
- * empty once it ended by itself, though the others live on. -ENODATA if none was found that has one. */
-static int process_maps_file_once(pid_t pid, const Mapped *what)
+static struct dirent *next_number(DIR *d)
+{
+        struct dirent *de;
+
+        do {
+                errno = 0;
+                de = readdir(d);
+        } while (de && de->d_name[0] == '.');
+        return de;
+}
+
+/*
+ * Is one of its descriptors that socket? A thread that ends while they are listed has none any more from there on, and the
+ * list is simply shorter; so one that has any at all must still have them when we are through. (One that lives may have
+ * none, too: it cannot be told from one that ends.)
+ */
+static int thread_has_socket(const Question *q, pid_t pid, const char *tid)
+{
+        _cleanup_closedir_ DIR *d = NULL;
+        char path[PATH_SIZE], wanted[PATH_SIZE], link[PATH_SIZE];
+        struct dirent *de;
+
+        (void)snprintf(wanted, sizeof(wanted), "socket:[%" PRIu64 "]", (uint64_t)q->ino);
+        (void)snprintf(path, sizeof(path), "/proc/%d/task/%.16s/fd", (int)pid, tid);
+        d = opendir(path);
+        if (!d)
+                return why_not_open();
+
+        while ((de = next_number(d))) {
+                ssize_t n = readlinkat(dirfd(d), de->d_name, link, sizeof(link) - 1);
+
+                if (n < 0 && errno == ENOENT)
+                        continue; /* closed meanwhile */
+                if (n < 0)
+                        return why_not_open();
+                link[n] = 0;
+                if (strcmp(link, wanted) == 0)
+                        return 1;
+        }
+        if (errno > 0)
+                return why_not_open();
+        rewinddir(d);
+        return next_number(d) ? 0 : -ENODATA;
+}
+
+/* The leader has nothing any more once it ended by itself, though the others live on. -ENODATA if no thread can tell. */
+static int ask_once(const Question *q, pid_t pid)
 {
         _cleanup_closedir_ DIR *d = NULL;
         char path[PATH_SIZE];
         struct dirent *de;
-        int r;
+        int r, answer = -ENODATA;
 
         (void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
         d = opendir(path);
         if (!d)
                 return errno == ENOENT ? why_not_shown(pid) : -errno;
 
-        for (;;) {
-                errno = 0;
-                de = readdir(d);
-                if (!de)
-                        return errno > 0 && errno != ENOENT && errno != ESRCH ? -errno : -ENODATA;
-                if (de->d_name[0] == '.')
+        while ((de = next_number(d))) {
+                r = q->ask(q, pid, de->d_name);
+                if (r == -ENODATA)
                         continue;
-                r = thread_maps_file(pid, de->d_name, what);
-                if (r != -ENODATA)
+                if (r != 0 || !q->each)
                         return r;
+                answer = 0;
         }
+        return errno > 0 && errno != ENOENT && errno != ESRCH ? -errno : answer;
 }
 
-static int process_maps(pid_t pid, const Mapped *what)
+static int ask(const Question *q, pid_t pid)
 {
         _cleanup_close_ int pidfd = -1;
         int r;
@@ -269,10 +320,10 @@ static int process_maps(pid_t pid, const Mapped *what)
         if (pidfd < 0)
                 return TAKE_FD(pidfd);
 
-        /* No thread with memory found: either the process has ended, or a thread that we saw has ended since, and one
-         * that we did not see, because it began later, goes on. */
+        /* No thread that could tell: either the process has ended, or a thread that we saw has ended since, and one that
+         * we did not see, because it began later, goes on. */
         for (unsigned i = 0; i < LISTINGS_MAX; i++) {
-                r = process_maps_file_once(pid, what);
+                r = ask_once(q, pid);
                 if (r != -ENODATA && r != -ESRCH)
                         return r;
                 r = process_pidfd_dead(pidfd);
@@ -284,12 +335,19 @@ static int process_maps(pid_t pid, const Mapped *what)
 
 int process_maps_file(pid_t pid, dev_t dev, ino_t ino)
 {
-        return process_maps(pid, &(Mapped){ .dev = dev, .ino = ino, .offset = UINT64_MAX });
+        return process_maps_file_at(pid, dev, ino, UINT64_MAX);
 }
 
 int process_maps_file_at(pid_t pid, dev_t dev, ino_t ino, uint64_t offset)
 {
-        return process_maps(pid, &(Mapped){ .dev = dev, .ino = ino, .offset = offset });
+        /* The threads of a process share one memory map. */
+        return ask(&(Question){ .ask = thread_maps_file, .dev = dev, .ino = ino, .offset = offset }, pid);
+}
+
+int process_has_socket(pid_t pid, ino_t ino)
+{
+        /* They need not share their descriptors: see unshare(2). */
+        return ask(&(Question){ .ask = thread_has_socket, .each = true, .ino = ino }, pid);
 }
 
 int process_boot_id(uint8_t ret[static 16])

@@ -80,15 +80,23 @@ static int still_maps(Attachment *a)
         return r != 0;
 }
 
+/* By wire only, and we can see whether its process still means to use it. */
+static bool has_life(const Attachment *a)
+{
+        return !attachment_maps(a) && a->info.life != 0 && a->pidfd >= 0;
+}
+
 static bool is_gone(Attachment *a)
 {
-        if (!attachment_maps(a))
+        if (!attachment_maps(a) && !has_life(a))
                 return true; /* the time of grace is over */
         if (find_process(a) == -ESRCH)
                 return true;
         if (a->pidfd >= 0 && process_pidfd_dead(a->pidfd) == 1)
                 return true;
-        return still_maps(a) == 0;
+        if (attachment_maps(a))
+                return still_maps(a) == 0;
+        return process_has_socket((pid_t)a->info.pid, (ino_t)a->info.life) == 0;
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -184,7 +192,7 @@ void attachment_hangup(Attachment *a)
 
 void attachment_wait(Attachment *a)
 {
-        if (attachment_maps(a))
+        if (attachment_maps(a) || has_life(a))
                 look_in(a, LOOK_AFTER_ADOPT_USEC);
         else if (a->info.pid == 0)
                 look_in(a, GRACE_USEC);
@@ -195,7 +203,7 @@ void attachment_wait(Attachment *a)
 
 void attachment_look_soon(Attachment *a)
 {
-        if (!a->dead && !a->connection && attachment_maps(a))
+        if (!a->dead && !a->connection && (attachment_maps(a) || has_life(a)))
                 look_in(a, 0);
 }
 

@@ -17,7 +17,8 @@
  * process still maps the segment. Where we cannot look, it stays lost until its process ends.
  *
  * A client that was adopted has no connection yet. If it maps the segment it is lost, as above. If not, it is waited
- * for as long as its process lives, or for a while where we do not know its process.
+ * for as long as its process lives and has the socket that it named when it attached, or for a while where we do not know
+ * its process: that one, too, may have called exec(), or have closed its connection while nobody was at the other end.
  */
 
 #include <stdbool.h>

@@ -102,6 +102,7 @@ static int attach(Connection *c, const struct mh_wire_hello *hello, Peer *peer, 
                 .pid = (uint32_t)peer->pid,
                 .start_time = peer->start_time,
                 .nonce = hello->nonce,
+                .life = hello->life,
                 /* Without a process to watch, its connection has to speak for its life. */
                 .flags = peer->pidfd >= 0 ? client_flags(hello) : 0,
         };

@@ -168,6 +168,7 @@ static struct mh_wire_hello make_hello(const mh_client *c, enum mh_wire_type typ
                 .flags = flags,
                 .start_time = c->start_time,
                 .nonce = c->nonce,
+                .life = guard_holds(&c->life) ? c->life.ino : 0,
         };
         char comm[PROCESS_COMM_MAX];
 

@@ -177,15 +177,16 @@ struct mh_shm_client {
         uint32_t flags; /* MH_SHM_CLIENT_* */
         uint32_t pid;   /* as the daemon sees it; 0: it cannot */
         uint32_t _pad0;
-        uint64_t start_time;    /* of that process, clock ticks since boot; 0: unknown */
-        uint64_t nonce;         /* from its attach */
+        uint64_t start_time; /* of that process, clock ticks since boot; 0: unknown */
+        uint64_t nonce;      /* from its attach */
+        uint64_t life; /* from its attach: the inode number of a socket that it has open as long as it lives; 0: none */
         uint64_t attached_usec; /* CLOCK_REALTIME, for people */
         char name[32];          /* NUL-terminated; for people */
         struct mh_shm_intent intent;
         struct mh_shm_outcome outcome;
         uint64_t requests; /* answered so far; for people */
         uint64_t errors;   /* of those, answered with an error */
-        uint64_t _pad1[42];
+        uint64_t _pad1[41];
 };
 
 /* Threads of a client that have a line of their own where each writes one; others share the last, under a lock of theirs. */

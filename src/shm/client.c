@@ -77,6 +77,7 @@ static void fill(struct mh_shm_client *c, const ClientInfo *info)
         store_relaxed(&c->pid, info->pid);
         store_relaxed(&c->start_time, info->start_time);
         store_relaxed(&c->nonce, info->nonce);
+        store_relaxed(&c->life, info->life);
         store_relaxed(&c->attached_usec, (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
         memcpy(c->name, info->name, sizeof(c->name));
         c->name[sizeof(c->name) - 1] = '\0';
@@ -147,6 +148,7 @@ void client_info(const Segment *seg, uint32_t id, ClientInfo *ret)
                 .pid = load_relaxed(&c->pid),
                 .start_time = load_relaxed(&c->start_time),
                 .nonce = load_relaxed(&c->nonce),
+                .life = load_relaxed(&c->life),
         };
         memcpy(ret->name, c->name, sizeof(ret->name));
         ret->name[sizeof(ret->name) - 1] = '\0';

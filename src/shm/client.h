@@ -13,6 +13,7 @@ typedef struct ClientInfo {
         uint32_t pid;
         uint64_t start_time;
         uint64_t nonce;
+        uint64_t life;
         char name[32]; /* NUL-terminated */
 } ClientInfo;
 

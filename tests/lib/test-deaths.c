@@ -39,6 +39,7 @@ TestSuite(deaths, .init = private_set_up, .fini = private_clean_up, .timeout = 6
 /* What all tell each other. */
 typedef struct Board {
         unsigned ready;
+        uint64_t flags; /* of the attachment before an exec() */
         mh_handle shared[SHARED];
         uint64_t operations[MANY];
         mh_handle held[MANY];
@@ -291,7 +292,7 @@ static int hold_and_execute(void *arg)
         char fd[16];
 
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (!storm || mh_attach(&c, NULL, 0) < 0 || mh_new(c, 1, &board->held[0]) < 0)
+        if (!storm || mh_attach(&c, NULL, board->flags) < 0 || mh_new(c, 1, &board->held[0]) < 0)
                 return 1;
         (void)fetch_add_sc(&board->ready, 1);
         while (load_sc(&board->ready) < 2)
@@ -302,7 +303,7 @@ static int hold_and_execute(void *arg)
 }
 
 /* Another program in the same process attaches before anybody saw that the first one is gone. */
-static void attach_again_in_the_same_process(bool daemon_is_there)
+static void attach_again_in_the_same_process(uint64_t flags, bool daemon_is_there)
 {
         mh_client *witness = NULL;
         int fds[2];
@@ -310,6 +311,7 @@ static void attach_again_in_the_same_process(bool daemon_is_there)
         pid_t pid;
 
         make_board();
+        board->flags = flags;
         cr_assert_eq(pipe(fds), 0);
         cr_assert_eq(mh_attach(&witness, NULL, 0), 0);
         pid = private_fork(hold_and_execute, (void *)(uintptr_t)(unsigned)fds[1]);
@@ -332,12 +334,22 @@ static void attach_again_in_the_same_process(bool daemon_is_there)
 
 Test(deaths, another_program_in_the_same_process)
 {
-        attach_again_in_the_same_process(true);
+        attach_again_in_the_same_process(0, true);
 }
 
 Test(deaths, another_program_in_the_same_process_while_there_is_no_daemon)
 {
-        attach_again_in_the_same_process(false);
+        attach_again_in_the_same_process(0, false);
+}
+
+Test(deaths, another_program_in_the_process_of_one_that_did_not_map)
+{
+        attach_again_in_the_same_process(MH_ATTACH_NO_MAP, true);
+}
+
+Test(deaths, another_program_in_the_process_of_one_that_did_not_map_while_there_is_no_daemon)
+{
+        attach_again_in_the_same_process(MH_ATTACH_NO_MAP, false);
 }
 
 /* ------------------------------------------------------------------------------------------------ a full table */

@@ -360,6 +360,43 @@ Test(restart, clients_die_while_there_is_no_daemon)
         c = mh_detach(c);
 }
 
+/* Nobody is there who could see that its connection ends; and its process goes on. */
+Test(restart, detaching_in_vain)
+{
+        mh_client *c = NULL, *idle = NULL, *witness = NULL;
+        mh_handle h, kept, own;
+        uint64_t end;
+        pid_t daemon;
+
+        cr_assert_eq(mh_attach(&witness, NULL, 0), 0);
+        cr_assert_eq(mh_new(witness, MH_TYPE_EVENT, &own), 0);
+        cr_assert_eq(mh_attach(&idle, NULL, MH_ATTACH_NO_MAP), 0);
+        cr_assert_eq(mh_new(idle, MH_TYPE_EVENT, &kept), 0);
+        cr_assert_eq(mh_attach(&c, NULL, MH_ATTACH_NO_MAP), 0);
+        cr_assert_eq(mh_new(c, MH_TYPE_EVENT, &h), 0);
+        daemon = private_daemon();
+        cr_assert_gt(daemon, 0);
+        cr_assert_eq(kill(daemon, SIGSTOP), 0);
+        c = mh_detach(c);
+        cr_assert(private_kill_daemon());
+        cr_assert_eq(private_work_until_served(witness, own), 0);
+        cr_assert(private_settled(2, 2));
+
+        /* That is not what it is to have nothing to ask for a while, however often the daemon looks. */
+        end = deadline_now() + 8 * DEADLINE_SECOND;
+        while (deadline_now() < end) {
+                cr_assert_eq(mh_open(witness, kept, NULL), 0);
+                cr_assert_eq(mh_close(witness, kept, NULL), 0);
+                deadline_sleep(deadline_in(DEADLINE_SECOND / 100));
+        }
+        cr_assert_eq(mh_open(idle, kept, NULL), 0);
+        cr_assert_eq(mh_open(idle, own, NULL), 0);
+        cr_assert(private_settled(2, 2));
+        idle = mh_detach(idle);
+        cr_assert(private_settled(1, 1));
+        witness = mh_detach(witness);
+}
+
 Test(restart, detaching_while_there_is_no_daemon)
 {
         mh_client *c = NULL, *other = NULL;

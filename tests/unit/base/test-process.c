@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -182,6 +183,7 @@ Test(process, nobody)
                 cr_assert_eq(process_pidfd_started(pids[i], 1), -ESRCH);
                 cr_assert_eq(process_comm(pids[i], comm), -ESRCH);
                 cr_assert_eq(process_maps_file(pids[i], 1, 1), -ESRCH);
+                cr_assert_eq(process_has_socket(pids[i], 1), -ESRCH);
         }
         cr_assert_eq(v, 42);
 }
@@ -335,6 +337,84 @@ Test(process, zombie_maps_nothing, .init = make_file)
         (void)fd_close(c.ready);
 }
 
+/* ------------------------------------------------------------------------------------------------ sockets */
+
+static ino_t open_socket(void)
+{
+        struct stat st;
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        cr_assert_geq(fd, 0);
+        cr_assert_eq(fstat(fd, &st), 0);
+        return st.st_ino;
+}
+
+static void close_all_and_stay(int ready)
+{
+        (void)syscall(SYS_close_range, 0U, (unsigned)ready - 1, 0U);
+        (void)syscall(SYS_close_range, (unsigned)ready + 1, ~0U, 0U);
+        stay(ready);
+}
+
+static void exec_and_stay(int ready)
+{
+        if (dup2(ready, STDOUT_FILENO) < 0)
+                _exit(1);
+        (void)execl("/bin/sh", "sh", "-c", "printf x; exec sleep 1000", (char *)NULL);
+        _exit(1);
+}
+
+static void *keep_own_descriptors(void *arg)
+{
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (unshare(CLONE_FILES) < 0)
+                _exit(1);
+        say_ready(*(int *)arg);
+        for (;;)
+                (void)pause();
+}
+
+/* The first thread closes all; what another one has of its own is what counts. */
+static void unshare_and_close(int ready)
+{
+        int fds[2];
+        pthread_t thread;
+        char byte;
+
+        if (pipe2(fds, O_CLOEXEC) < 0 || pthread_create(&thread, NULL, keep_own_descriptors, &fds[1]) != 0 ||
+            read(fds[0], &byte, 1) != 1)
+                _exit(1);
+        close_all_and_stay(ready);
+}
+
+Test(process, has_a_socket_or_not)
+{
+        ino_t ino = open_socket();
+        Child with = child_start(stay), without = child_start(close_all_and_stay), new = child_start(exec_and_stay);
+
+        cr_assert_eq(process_has_socket(getpid(), ino), 1);
+        cr_assert_eq(process_has_socket(getpid(), ino + (1 << 20)), 0);
+        cr_assert_eq(process_has_socket(with.pid, ino), 1);
+        cr_assert_eq(process_has_socket(without.pid, ino), 0);
+        cr_assert_eq(process_has_socket(new.pid, ino), 0);
+        child_end(&with);
+        child_end(&without);
+        child_end(&new);
+        cr_assert_eq(process_has_socket(with.pid, ino), -ESRCH);
+}
+
+Test(process, a_thread_may_have_the_socket)
+{
+        ino_t ino = open_socket();
+        Child leaderless = child_start(leader_exits), unshared = child_start(unshare_and_close);
+
+        cr_assert_eq(process_has_socket(leaderless.pid, ino), 1);
+        cr_assert_eq(process_has_socket(leaderless.pid, ino + (1 << 20)), 0);
+        cr_assert_eq(process_has_socket(unshared.pid, ino), 1);
+        child_end(&leaderless);
+        child_end(&unshared);
+}
+
 /* A thread that starts another and ends, for ever: a listing of the threads may find only such that have ended. */
 static void *relay(void *arg)
 {
@@ -359,11 +439,14 @@ static void map_and_relay(int ready)
 
 Test(process, threads_that_come_and_go, .init = make_file)
 {
+        ino_t ino = open_socket();
         Child c = child_start(map_and_relay);
 
         for (unsigned i = 0; i < 2000; i++) {
                 int r = process_maps_file(c.pid, file_dev, file_ino);
 
+                cr_assert(r == 1 || r == -EAGAIN, "answered %d", r);
+                r = process_has_socket(c.pid, ino);
                 cr_assert(r == 1 || r == -EAGAIN, "answered %d", r);
         }
         child_end(&c);
