@@ -162,6 +162,24 @@ static int reserve_first(const Segment *seg)
         return 0;
 }
 
+/* What makes it different from all others. */
+static int give_birth(struct mh_shm_header *h)
+{
+        struct timespec now;
+        int r;
+
+        (void)clock_gettime(CLOCK_REALTIME, &now);
+        h->created_usec = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+        r = random_bytes(h->id, sizeof(h->id));
+        if (r < 0 || h->first_generation)
+                return r;
+        r = random_u64(&h->first_generation);
+        h->first_generation &= MH_SHM_GENERATION_MASK;
+        if (!h->first_generation)
+                h->first_generation = 1;
+        return r;
+}
+
 int segment_format(int fd, const SegmentConfig *config)
 {
         struct mh_shm_header h = {
@@ -180,28 +198,15 @@ int segment_format(int fd, const SegmentConfig *config)
                 .limit_client_handles = config->limit_client_handles,
                 .limit_client_scratch = config->limit_client_scratch,
         };
-        struct timespec now;
         struct stat st;
         Segment seg;
         int r;
 
         r = segment_config_check(config);
+        if (r >= 0)
+                r = give_birth(&h);
         if (r < 0)
                 return r;
-
-        r = random_bytes(h.id, sizeof(h.id));
-        if (r < 0)
-                return r;
-        if (!h.first_generation) {
-                r = random_u64(&h.first_generation);
-                if (r < 0)
-                        return r;
-                h.first_generation &= MH_SHM_GENERATION_MASK;
-                if (!h.first_generation)
-                        h.first_generation = 1;
-        }
-        (void)clock_gettime(CLOCK_REALTIME, &now);
-        h.created_usec = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
         lay_out(&h);
         take_header(&seg, fd, &h);
         if (fstat(fd, &st) < 0)
