@@ -38,7 +38,7 @@ static void look_at_client(Attachment *a)
         const SegmentConfig *config = &a->server->options->segment;
         const Segment *seg = &a->server->store.segment;
         struct mh_shm_account_line sum = account_sum(segment_ledger(seg, a->id));
-        uint64_t near = MIN(NEAR_BYTES, config->limit_client_scratch / NEAR_PART);
+        uint64_t owned = account_owned(&sum), near = MIN(NEAR_BYTES, config->limit_client_scratch / NEAR_PART);
 
         /* A limit that is no lower than the capacity is none, see adopt.c. Sums below zero are none either. */
         if (config->limit_client_handles < config->n_slots &&
@@ -46,8 +46,7 @@ static void look_at_client(Attachment *a)
                     (int64_t)sum.handles > 0 && sum.handles >= config->limit_client_handles))
                 report_limit(a, "client-handles", config->limit_client_handles);
         if (config->limit_client_scratch < config->scratch_bytes &&
-            is_news(&a->told_limits, TOLD_SCRATCH,
-                    (int64_t)sum.owned_bytes > 0 && sum.owned_bytes > config->limit_client_scratch - near))
+            is_news(&a->told_limits, TOLD_SCRATCH, (int64_t)owned > 0 && owned > config->limit_client_scratch - near))
                 report_limit(a, "client-scratch", config->limit_client_scratch);
 }
 

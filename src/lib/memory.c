@@ -6,6 +6,7 @@
 
 #include "lib/call.h"
 #include "lib/client.h"
+#include "shm/give.h"
 #include "shm/scratch.h"
 
 #define SIZE_LIMIT (UINT64_C(1) << 40)
@@ -70,7 +71,7 @@ static int data_here(Actor *a, mh_scratch s, void **ret, size_t *ret_size)
 
 static int give_here(Actor *a, mh_scratch s, mh_handle h)
 {
-        return likely(s && h) ? scratch_give(a, s, h) : -EINVAL;
+        return likely(s && h) ? give_block(a, s, h) : -EINVAL;
 }
 
 static _cold_ int scratch_alloc_slowly(mh_client *c, size_t size, mh_scratch *ret)

@@ -125,8 +125,9 @@ struct mh_shm_shared {
         uint64_t epoch;             /* grows by one with each daemon that adopts the segment */
         uint64_t daemon_start_time; /* clock ticks since boot, field 22 of /proc/PID/stat */
         uint32_t daemon_pid;
-        uint32_t client_hwm;           /* client ids below this have their entry and hazards reserved */
-        uint64_t limit_client_handles; /* per client; enforced for those whose ledger the daemon writes */
+        uint32_t client_hwm; /* client ids below this have their entry and hazards reserved */
+        uint64_t
+                limit_client_handles; /* per client; UINT64_MAX: none. Enforced for those whose ledger the daemon writes */
         uint64_t limit_client_scratch; /* bytes per client; likewise */
         uint64_t _pad0[3];
 
@@ -286,7 +287,7 @@ struct mh_shm_chunk {
 
 /*
  * Hints for limits and for people, one line per thread; only the sums mean something, and a line may well be below zero.
- * All but handles and owned_bytes only grow.
+ * All but handles and disowned_bytes only grow.
  */
 struct mh_shm_account_line {
         uint64_t handles;     /* ledger words that are not zero */
@@ -294,7 +295,9 @@ struct mh_shm_account_line {
         uint64_t destroyed;   /* handles that this client was the last to close */
         uint64_t alloc_bytes; /* scratch taken, in bytes of whole blocks */
         uint64_t free_bytes;  /* scratch freed by this client, whoever had taken it */
-        uint64_t owned_bytes; /* scratch this client owns, at most: not lowered when others free */
+        /* what of the difference this client does not own: what it gave to handles, less what it freed of others'. What is left is
+         * what it owns, at most: it cannot know what others free. */
+        uint64_t disowned_bytes;
         uint64_t _pad[2];
 };
 

@@ -99,3 +99,16 @@ static inline void actor_count(uint64_t *number, uint64_t n)
 {
         store_relaxed(number, load_relaxed(number) + n);
 }
+
+static inline void actor_count_alloc(Actor *a, uint64_t size)
+{
+        actor_count(&a->account->alloc_bytes, size);
+}
+
+/* Of a block that was this client's own, or not. */
+static inline void actor_count_free(Actor *a, uint64_t size, bool own)
+{
+        actor_count(&a->account->free_bytes, size);
+        if (!own)
+                actor_count(&a->account->disowned_bytes, -size);
+}

@@ -27,6 +27,7 @@
 #include "base/atomics.h"
 #include "shm/block.h"
 #include "shm/chunk.h"
+#include "shm/give.h"
 #include "shm/ledger.h"
 #include "shm/request.h"
 #include "shm/scratch.h"
@@ -145,7 +146,7 @@ static int perform(Actor *a, const Request *request, struct mh_shm_outcome *o)
         case MH_WIRE_SCRATCH_FREE:
                 return scratch_free(a, request->arg[0]);
         case MH_WIRE_GIVE:
-                return scratch_give(a, request->arg[0], request->arg[1]);
+                return give_block(a, request->arg[0], request->arg[1]);
         default:
                 return -EOPNOTSUPP;
         }
@@ -264,7 +265,7 @@ static bool was_give_done(Actor *a, const struct mh_shm_intent *in)
 
         if (!ledger_count(in->old_word) || !word || slot >= a->seg->n_slots)
                 return false;
-        scratch_drop_unused_refs(a, slot, a->id);
+        give_drop_unused_refs(a, slot, a->id);
         if (word == in->old_word + 1)
                 (void)slot_close(a, in->arg[1], NULL);
         return owner_kind(in->new_word) == MH_SHM_OWNER_CLIENT && owner_kind(owner) == MH_SHM_OWNER_SLOT &&

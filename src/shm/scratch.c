@@ -1,19 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Taking scratch memory, giving it to handles, and freeing it.
+ * Taking scratch memory, and freeing it. See stock.c for where free blocks are found, block.c for owner words.
  *
  * Small blocks come from spans of one size class that belong to one client (to one thread of it). Only that thread turns
  * the owner word of a free block there into its own, so taking a block needs no locked instruction: a load and a release
  * store do. That rests on two things: everybody else changes only words that are not free, and a span is
  * taken from its client only when the client is really dead.
- *
- * Which blocks are free is told by the owner words alone. To find one quickly there are hints: each span has one bit per group
- * of 64 blocks, which whoever frees a block sets; the owner takes a bit, looks at the 64 words, and keeps what it
- * found in private memory.
- *
- * Giving makes a handle the owner, and takes two words that must agree: the handle's reference entry, and the block's owner
- * word. The entry comes first and goes last; it counts only while the owner word names it.
  *
  * Relaxed are: accounts, each line of which one thread writes; limits and hints, which need no order with anything; and the
  * word of a span that is this actor's, which nobody else changes.
@@ -29,36 +22,15 @@
 #include "shm/hazard.h"
 #include "shm/ledger.h"
 #include "shm/scratch.h"
-#include "shm/slot.h"
 #include "shm/span.h"
+#include "shm/stock.h"
 #include "shm/words.h"
-
-/* How many of its own spans a client looks at before it claims a new one, and how many words of span bits it reads for that. */
-#define OWN_SPANS_LOOKED_AT 32U
-#define OWN_WORDS_LOOKED_AT 256U
 
 #define SPAN_INC_BITS (64 - MH_SHM_SPAN_INC_SHIFT)
 
 #define SCRATCH_MAX (UINT64_C(1) << 40)
 
 /* ------------------------------------------------------------------------------------------------ accounts */
-
-static inline void account_alloc(Actor *a, uint64_t size)
-{
-        struct mh_shm_account_line *line = a->account;
-
-        actor_count(&line->alloc_bytes, size);
-        actor_count(&line->owned_bytes, size);
-}
-
-static inline void account_free(Actor *a, uint64_t size, bool own)
-{
-        struct mh_shm_account_line *line = a->account;
-
-        actor_count(&line->free_bytes, size);
-        if (own)
-                actor_count(&line->owned_bytes, -size);
-}
 
 uint64_t scratch_owned_in(Actor *a, uint32_t span)
 {
@@ -99,282 +71,31 @@ static uint64_t count_owned(Actor *a)
         return sum;
 }
 
-static _noinline_ int check_quota_of_all(Actor *a, uint64_t size, uint64_t limit)
+static bool is_limited(const Actor *a)
 {
-        uint64_t owned = account_sum(a->page).owned_bytes, counted;
+        return load_relaxed(&a->shared->limit_client_scratch) != UINT64_MAX;
+}
 
+/* A limit is the client's, not one of its threads': all their lines are summed up. */
+static int check_quota(Actor *a, uint64_t size)
+{
+        uint64_t limit = load_relaxed(&a->shared->limit_client_scratch), owned, counted;
+        struct mh_shm_account_line sum;
+
+        if (limit == UINT64_MAX)
+                return 0;
         if (size > limit)
                 return -EDQUOT;
+        sum = account_sum(a->page);
+        owned = account_owned(&sum);
         if ((int64_t)owned < 0 || owned <= limit - size)
                 return 0;
         counted = count_owned(a);
-        actor_count(&a->account->owned_bytes, counted - owned);
+        actor_count(&a->account->disowned_bytes, owned - counted);
         return counted <= limit - size ? 0 : -EDQUOT;
 }
 
-/* Nobody can own more than there is. Any other limit is the client's, not one of its threads': then all their lines are summed up. */
-static inline bool is_limited(const Actor *a)
-{
-        return load_relaxed(&a->shared->limit_client_scratch) / MH_SHM_SPAN_SIZE < a->seg->n_spans;
-}
-
-static inline int check_quota(Actor *a, uint64_t size)
-{
-        return likely(!is_limited(a)) ? 0 : check_quota_of_all(a, size, load_relaxed(&a->shared->limit_client_scratch));
-}
-
 /* ------------------------------------------------------------------------------------------------ small blocks */
-
-/* A hint bit for each group of 64 blocks. */
-static uint64_t all_groups(unsigned class)
-{
-        uint32_t groups = (class_blocks(class) + 63) / 64;
-
-        return groups == 64 ? UINT64_MAX : (UINT64_C(1) << groups) - 1;
-}
-
-/* Takes a hint bit of the class's span and looks at the group. False: no more hints there. */
-static bool refill_from_span(Actor *a, unsigned class)
-{
-        ActorClass *k = &a->classes[class];
-        struct mh_shm_owners *area;
-        uint32_t n = class_blocks(class), first;
-        uint64_t hints;
-
-        if (!k->span)
-                return false;
-        area = &a->seg->owners[k->span - 1];
-        while ((hints = load_relaxed(&area->hints) & all_groups(class))) {
-                uint64_t candidates = 0;
-
-                k->group = (unsigned)__builtin_ctzll(hints);
-                k->owner = &area->word[k->group * 64];
-                k->offset = (uint64_t)(k->span - 1) * MH_SHM_SPAN_SIZE + (uint64_t)k->group * 64 * class_size(class);
-                /* Taken before the look: who frees a block after we looked at it sets the bit again. */
-                (void)fetch_and_sc(&area->hints, ~(UINT64_C(1) << k->group));
-                first = k->group * 64;
-                for (uint32_t i = 0; i < 64 && first + i < n; i++)
-                        candidates |= (uint64_t)owner_is_bare(load_sc(&area->word[first + i])) << i;
-                k->candidates = candidates;
-                if (candidates)
-                        return true;
-        }
-        return false;
-}
-
-static bool is_own(const Actor *a, uint32_t span, unsigned class)
-{
-        uint64_t word = load_relaxed(&a->seg->spans[span].word);
-
-        return span_state(word) == MH_SHM_SPAN_SMALL && span_client(word) == a->id && span_thread(word) == a->thread &&
-               span_arg(word) == class;
-}
-
-/* Another span of this client and class that may have free blocks. The look goes on where the last one ended. */
-static bool find_own_span(Actor *a, unsigned class, uint32_t max_words, uint32_t max_spans)
-{
-        uint32_t words = a->span_words, looked = 0;
-
-        if (!words)
-                return false;
-        for (uint32_t i = 0; i < words && i < max_words; i++) {
-                uint32_t w = (a->span_cursor + i) % words;
-
-                for (uint64_t bits = ledger_span_word(a, w); bits; bits &= bits - 1) {
-                        uint32_t span = w * 64 + (unsigned)__builtin_ctzll(bits);
-
-                        if (is_own(a, span, class) && (load_relaxed(&a->seg->owners[span].hints) & all_groups(class))) {
-                                a->span_cursor = w;
-                                a->classes[class].span = span + 1;
-                                return true;
-                        }
-                        if (++looked >= max_spans) {
-                                a->span_cursor = (w + 1) % words;
-                                return false;
-                        }
-                }
-        }
-        a->span_cursor = max_words < words ? (a->span_cursor + max_words) % words : 0;
-        return false;
-}
-
-/* Makes a span whose client died this client's. */
-static bool adopt_span(Actor *a, unsigned class)
-{
-        Segment *seg = a->seg;
-        uint32_t hint = load_relaxed(&seg->shared->orphan[class]);
-        struct mh_shm_span *entry;
-        uint64_t word;
-
-        if (!hint || !cas_sc(&seg->shared->orphan[class], &hint, 0))
-                return false;
-        entry = span_entry(seg, hint - 1);
-        if (!entry || ledger_reserve_span(a, hint - 1) < 0)
-                return false;
-        hazard_set(a, hint - 1); /* until it is ours its memory may go; span_take() ends that */
-        word = load_sc(&entry->word);
-        if (span_state(word) != MH_SHM_SPAN_ORPHAN || span_arg(word) != class || ledger_has_span(a, hint - 1)) {
-                hazard_clear(a);
-                return false;
-        }
-        /* Who saw it ORPHAN does not come as a visitor. Not SEEN: if somebody else gets the span, we passed no barrier. */
-        (void)fetch_or_sc(&seg->owners[hint - 1].visitors, MH_SHM_VISITORS_EXPECTED);
-        /* The next incarnation, so that a compare-and-swap of somebody who saw it ORPHAN and empty fails: see block.c. */
-        if (!span_take(a, hint - 1, word, span_make_small(span_incarnation(word) + 1, a->id, a->thread, class)))
-                return false;
-        store_sc(&seg->owners[hint - 1].hints, UINT64_MAX);
-        a->classes[class].span = hint;
-        return true;
-}
-
-/* ------------------------------------------------------------------------------------------------ spare spans */
-
-/* Is it still an empty span of this client from which nothing is being taken? Then it is CLAIMED now. */
-static bool reclaim_spare(Actor *a, uint32_t span)
-{
-        struct mh_shm_span *entry = span_entry(a->seg, span);
-        uint64_t word = entry ? load_sc(&entry->word) : 0;
-        unsigned class = span_arg(word);
-
-        if (class >= MH_SHM_CLASSES || !is_own(a, span, class) || a->classes[class].span == span + 1 ||
-            !block_none_used(a->seg, span, class))
-                return false;
-        /* Only we take blocks from it, so empty it stays. */
-        store_sc(&entry->word, span_with(word, MH_SHM_SPAN_CLAIMED, a->id, span));
-        span_raise_floor(a->seg, span, class_blocks(class));
-        entry->kept = 1;
-        return true;
-}
-
-static bool take_spare(Actor *a, uint32_t *ret_span)
-{
-        for (unsigned i = 0; i < ACTOR_SPARE_SPANS; i++) {
-                uint32_t span = a->spare[i];
-
-                a->spare[i] = 0;
-                if (span && reclaim_spare(a, span - 1)) {
-                        *ret_span = span - 1;
-                        return true;
-                }
-        }
-        return false;
-}
-
-/* False: there are enough of them. */
-static bool keep_spare(Actor *a, uint32_t span)
-{
-        for (unsigned i = 0; i < ACTOR_SPARE_SPANS; i++)
-                if (a->spare[i] == 0 || a->spare[i] == span + 1) {
-                        a->spare[i] = span + 1;
-                        return true;
-                }
-        return false;
-}
-
-/* The block was freed here; tells who looks for free blocks, if it still is what it was. */
-static void note_freed(Actor *a, unsigned class, uint64_t offset)
-{
-        uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE), index = class_index(class, offset % MH_SHM_SPAN_SIZE);
-
-        if (is_own(a, span, class) && index != UINT32_MAX)
-                block_note_free(a->seg, span, index);
-}
-
-/* No more blocks are taken from where they are taken now; what is known to be free there is found again by its hint. */
-static void forget_class(Actor *a, unsigned class)
-{
-        ActorClass *k = &a->classes[class];
-
-        if (k->span && k->candidates)
-                block_note_free(a->seg, k->span - 1, k->group * 64);
-        while (k->n_freed > 0) {
-                uint64_t offset = (uint64_t)k->freed[--k->n_freed] * MH_SHM_BLOCK_ALIGN;
-
-                note_freed(a, class, offset);
-        }
-        *k = (ActorClass){ 0 };
-}
-
-bool scratch_trim(Actor *a)
-{
-        bool any = false;
-
-        for (unsigned i = 0; i < MH_SHM_CLASSES; i++)
-                forget_class(a, i);
-        memset(a->spare, 0, sizeof(a->spare));
-        for (uint32_t w = 0; w < (a->seg->n_spans + 63) / 64; w++)
-                for (uint64_t bits = ledger_span_word(a, w); bits; bits &= bits - 1) {
-                        uint32_t span = w * 64 + (unsigned)__builtin_ctzll(bits);
-
-                        if (reclaim_spare(a, span)) {
-                                span_release(a, span);
-                                any = true;
-                        }
-                }
-        return any;
-}
-
-/* ------------------------------------------------------------------------------------------------ small blocks, on */
-
-/*
- * CLAIMED, so nobody comes from now on. But somebody may have come for a block that was here before, and be about to say SEEN: after
- * a barrier that was before our frees. If there may be such a one, the visitors stay.
- */
-static void expect_nobody(Actor *a, uint32_t span)
-{
-        uint32_t *visitors = &a->seg->owners[span].visitors;
-
-        /* Relaxed: SMALL is stored after these. Pairs with block_visit(), which finds that first. */
-        if (!a->seg->asymmetric)
-                store_relaxed(visitors, MH_SHM_VISITORS_EXPECTED | MH_SHM_VISITORS_SEEN);
-        else if (load_relaxed(visitors) && hazard_barrier(a->seg) && !hazard_seen(a, span))
-                store_relaxed(visitors, 0);
-}
-
-static int claim_span(Actor *a, unsigned class)
-{
-        Segment *seg = a->seg;
-        struct mh_shm_span *entry;
-        uint32_t span;
-        int r;
-
-        if (!take_spare(a, &span)) {
-                r = span_claim_run(a, 1, &span);
-                if (r < 0)
-                        return r;
-        }
-        r = span_populate(a, span, 1, class_blocks(class));
-        if (r < 0) {
-                span_release(a, span);
-                return r;
-        }
-        entry = &seg->spans[span];
-        seg->owners[span].countdown = class_blocks(class);
-        expect_nobody(a, span);
-        store_relaxed(&seg->owners[span].hints, all_groups(class));
-        /* CLAIMED is ours alone to leave. Who finds it SMALL finds owner words. */
-        store_sc(&entry->word, span_make_small(span_incarnation(load_relaxed(&entry->word)), a->id, a->thread, class));
-        a->classes[class].span = span + 1;
-        return 0;
-}
-
-/* Finds candidates for the class. -ENOSPC. */
-static _cold_ int refill(Actor *a, unsigned class)
-{
-        int r;
-
-        a->classes[class].candidates = 0;
-        for (;;) {
-                if (refill_from_span(a, class))
-                        return 0;
-                if (find_own_span(a, class, OWN_WORDS_LOOKED_AT, OWN_SPANS_LOOKED_AT) || adopt_span(a, class))
-                        continue;
-                r = claim_span(a, class);
-                /* Before giving up, all of one's own: those of this class, and those of others that others have emptied. */
-                if (r < 0 && !find_own_span(a, class, UINT32_MAX, UINT32_MAX) && !scratch_trim(a))
-                        return r;
-        }
-}
 
 /* The block whose owner word is FREE with that tag (shifted) becomes this client's. */
 static inline void take_block(Actor *a, uint64_t *owner, uint64_t tag, uint64_t offset, uint32_t size,
@@ -384,7 +105,7 @@ static inline void take_block(Actor *a, uint64_t *owner, uint64_t tag, uint64_t 
                 store_sc(&a->intent->target, tag | offset);
         /* Release, and no compare-and-swap: nobody else changes a free word of our span. Pairs with every look at it. */
         store_release(owner, tag | a->owner_word);
-        account_alloc(a, size);
+        actor_count_alloc(a, size);
         *ret_scratch = tag | offset;
 }
 
@@ -413,7 +134,7 @@ static int take_freed(Actor *a, unsigned class, uint64_t *ret_scratch)
                 uint64_t offset = (uint64_t)k->freed[--k->n_freed] * MH_SHM_BLOCK_ALIGN, word;
                 uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE), index;
 
-                if (!is_own(a, span, class))
+                if (!span_serves(a, span, class))
                         continue;
                 index = class_index(class, offset % MH_SHM_SPAN_SIZE);
                 word = load_acquire(&a->owners[span].word[index]); /* as above */
@@ -439,7 +160,7 @@ static _noinline_ int alloc_small_anyhow(Actor *a, unsigned class, uint64_t *ret
         }
         do {
                 if (!a->classes[class].candidates) {
-                        r = refill(a, class);
+                        r = stock_refill(a, class);
                         if (r < 0)
                                 return r;
                 }
@@ -451,7 +172,6 @@ static _noinline_ int alloc_small_anyhow(Actor *a, unsigned class, uint64_t *ret
 /* The usual case of take_candidate(). */
 static inline int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
 {
-        struct mh_shm_account_line *line = a->account;
         ActorClass *k = &a->classes[class];
         uint64_t candidates = k->candidates, size = class_size(class), word, i, *owner;
 
@@ -464,8 +184,7 @@ static inline int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
                 return alloc_small_anyhow(a, class, ret_scratch);
         k->candidates = candidates & (candidates - 1);
         store_release(owner, word | a->owner_word); /* as in take_block() */
-        actor_count(&line->owned_bytes, size);
-        actor_count(&line->alloc_bytes, size);
+        actor_count_alloc(a, size);
         *ret_scratch = word | (k->offset + i * size);
         return 0;
 }
@@ -531,7 +250,7 @@ static _cold_ int alloc_large(Actor *a, uint64_t size, uint64_t *ret_scratch)
                 return -ENOSPC;
         n = (uint32_t)spans;
         r = claim_large(a, n, &head);
-        if (r == -ENOSPC && scratch_trim(a))
+        if (r == -ENOSPC && stock_trim(a))
                 r = claim_large(a, n, &head);
         if (r < 0)
                 return r;
@@ -540,7 +259,7 @@ static _cold_ int alloc_large(Actor *a, uint64_t size, uint64_t *ret_scratch)
         if (a->intent)
                 store_sc(&a->intent->target, scratch);
         publish_large(a, head, n, size, tag);
-        account_alloc(a, spans * MH_SHM_SPAN_SIZE);
+        actor_count_alloc(a, spans * MH_SHM_SPAN_SIZE);
         *ret_scratch = scratch;
         return 0;
 }
@@ -628,7 +347,7 @@ void scratch_tidy(Actor *a)
 /* ------------------------------------------------------------------------------------------------ freeing */
 
 /* The block that this index names, alive. block_done() must follow a success. */
-static int find_alive(Actor *a, uint64_t scratch, Block *ret, uint64_t *ret_owner)
+int scratch_find(Actor *a, uint64_t scratch, Block *ret, uint64_t *ret_owner)
 {
         int r;
 
@@ -645,39 +364,17 @@ static int find_alive(Actor *a, uint64_t scratch, Block *ret, uint64_t *ret_owne
         return -ESTALE;
 }
 
-/*
- * A span of this actor's, not the one blocks are taken from, may be empty now. To look costs a pass over its owner words; when
- * some are found in use, at least so many frees must come before it is worth to look again.
- */
-static void consider_release(Actor *a, uint32_t span)
+/* A block was freed in a span of this actor's: after so many of them it is looked whether it is empty. */
+static void count_down(Actor *a, uint64_t class, uint32_t span)
 {
-        struct mh_shm_span *entry = &a->spans[span];
-        struct mh_shm_owners *area = &a->owners[span];
-        uint64_t word = load_relaxed(&entry->word);
-        uint32_t used = 0, n = class_blocks(span_arg(word));
+        uint32_t *countdown = &a->owners[span].countdown;
 
-        for (uint32_t i = 0; i < n; i++)
-                used += !owner_is_bare(load_sc(&area->word[i]));
-        area->countdown = used ? used : n;
-        if (used || keep_spare(a, span))
-                return;
-        /* Only we take blocks from it, so empty it stays. */
-        store_sc(&entry->word, span_with(word, MH_SHM_SPAN_CLAIMED, a->id, span));
-        span_release(a, span);
-}
-
-/* A block of that kind was freed, by whatever way. */
-static void freed(Actor *a, const Block *b)
-{
-        unsigned class = span_arg(b->span_word);
-        struct mh_shm_owners *area = &a->owners[b->span];
-
-        if (block_is_large(b) || !is_own(a, b->span, class) || a->classes[class].span == b->span + 1)
-                return;
-        if (area->countdown > 1)
-                area->countdown--;
+        if (*countdown > 1)
+                (*countdown)--;
+        else if (a->classes[class].span == span + 1)
+                *countdown = class_blocks(class); /* as when it was claimed: it stays for now */
         else
-                consider_release(a, b->span);
+                stock_consider(a, span);
 }
 
 static int free_any(Actor *a, uint64_t scratch)
@@ -686,14 +383,15 @@ static int free_any(Actor *a, uint64_t scratch)
         Block b;
         int r;
 
-        r = find_alive(a, scratch, &b, &owner);
+        r = scratch_find(a, scratch, &b, &owner);
         if (r < 0)
                 return r;
         if (owner_kind(owner) == MH_SHM_OWNER_SLOT) {
                 r = -EBUSY;
         } else if (block_free(a, &b, owner)) {
-                account_free(a, b.size, owner_who(owner) == a->id);
-                freed(a, &b);
+                actor_count_free(a, b.size, owner_who(owner) == a->id);
+                if (!block_is_large(&b) && span_serves(a, b.span, span_arg(b.span_word)))
+                        count_down(a, span_arg(b.span_word), b.span);
         } else {
                 /* Somebody was quicker: given away in this moment, or freed. */
                 r = owner_kind(load_sc(b.owner)) == MH_SHM_OWNER_SLOT &&
@@ -706,34 +404,25 @@ static int free_any(Actor *a, uint64_t scratch)
 }
 
 /* The rest of a free in a span of this actor's, where it did not take a block last. The span may be empty. */
-static _noinline_ int freed_elsewhere(Actor *a, uint64_t offset, unsigned class, uint32_t index)
+static _noinline_ int freed_elsewhere(Actor *a, uint64_t offset, ActorClass *k, uint32_t index)
 {
         uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE);
-        struct mh_shm_owners *area = &a->owners[span];
-        ActorClass *k = &a->classes[class];
 
         if (k->n_freed < ACTOR_FREED && offset / MH_SHM_BLOCK_ALIGN <= UINT32_MAX)
                 k->freed[k->n_freed++] = (uint32_t)(offset / MH_SHM_BLOCK_ALIGN);
         else
                 block_note_free(a->seg, span, index);
-        if (k->span == span + 1)
-                return 0;
-        if (area->countdown > 1)
-                area->countdown--;
-        else
-                consider_release(a, span);
+        count_down(a, (uint64_t)(k - a->classes), span);
         return 0;
 }
 
-/* There is nothing to do in it but to count. */
-static inline bool free_is_only_counted(const ActorClass *k, struct mh_shm_owners *area, uint32_t span, uint32_t index)
+/* There is nothing to do in it but to count: most frees are such where many follow each other in another order than they were taken. */
+static inline bool free_is_only_counted(const ActorClass *k, struct mh_shm_owners *area, uint32_t index)
 {
-        if (load_sc(&area->hints) >> index / 64 & 1 && k->n_freed == ACTOR_FREED && k->span != span + 1 &&
-            area->countdown > 1) {
-                area->countdown--;
-                return true;
-        }
-        return false;
+        if (k->n_freed < ACTOR_FREED || !(load_sc(&area->hints) >> index / 64 & 1) || area->countdown <= 1)
+                return false;
+        area->countdown--;
+        return true;
 }
 
 /* Has this span an entry? As span_entry(), but it remembers. */
@@ -777,7 +466,7 @@ static _noinline_ int free_as_visitor(Actor *a, uint64_t scratch)
                 block_note_free(a->seg, span, index);
         if (unlikely(load_sc(&a->spans[span].word) != word))
                 block_release_orphan(a, span); /* as in free_small() of block.c */
-        account_free(a, class_size(class), owner_who(owner) == a->id);
+        actor_count_free(a, class_size(class), owner_who(owner) == a->id);
         hazard_clear(a);
         return 0;
 
@@ -793,43 +482,42 @@ not_this:
  */
 int scratch_free(Actor *a, uint64_t scratch)
 {
-        uint64_t offset = scratch_offset(scratch), tag = scratch - offset, next, class, i, *owner;
-        uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE), index;
+        uint64_t offset = scratch_offset(scratch), tag = scratch - offset, class, i, *owner;
         struct mh_shm_hazard_line *line = a->hazard;
         struct mh_shm_owners *area;
+        uint32_t index;
         ActorClass *k;
 
-        if (unlikely(!knows_entry(a, span)))
+        if (unlikely(!knows_entry(a, (uint32_t)(offset / MH_SHM_SPAN_SIZE))))
                 return free_any(a, scratch);
         /* If it says that it is ours, only we change it. Then all that is left of its difference to what it says is the class. */
-        class = (load_relaxed(&a->spans[span].word) ^ a->small) << SPAN_INC_BITS >> SPAN_INC_BITS;
+        class = (load_relaxed(&a->spans[offset / MH_SHM_SPAN_SIZE].word) ^ a->small) << SPAN_INC_BITS >> SPAN_INC_BITS;
         if (class >= MH_SHM_CLASSES)
                 return free_as_visitor(a, scratch);
-        index = class_index((unsigned)class, offset % MH_SHM_SPAN_SIZE);
-        if (unlikely(index == UINT32_MAX) ||
-            unlikely(__builtin_add_overflow(tag, UINT64_C(1) << MH_SHM_SCRATCH_TAG_SHIFT, &next)))
+        index = class_index(class, offset % MH_SHM_SPAN_SIZE);
+        if (unlikely(index == UINT32_MAX))
                 return free_any(a, scratch);
-        area = &a->owners[span];
+        area = &a->owners[offset / MH_SHM_SPAN_SIZE];
         owner = &area->word[index];
 
         /* Relaxed, and a barrier for the compiler only: who comes to visit makes us pass a real one. Pairs with block_visit(). */
         store_relaxed(&line->freeing, scratch);
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        if (unlikely(load_relaxed(&area->visitors)) || unlikely(load_relaxed(owner) != tag + a->owner_word)) {
+        if (unlikely(load_relaxed(&area->visitors)) || unlikely(load_relaxed(owner) - a->owner_word != tag) ||
+            unlikely(__builtin_add_overflow(tag, UINT64_C(1) << MH_SHM_SCRATCH_TAG_SHIFT, &tag))) {
                 store_relaxed(&line->freeing, 0); /* nothing was done that it could be ordered with */
                 return free_any(a, scratch);
         }
-        /* Release: what was written to the block comes first. Pairs with every look at it. `next` is FREE with tag_after(). */
-        store_release(owner, next);
+        /* Release: what was written to the block comes first. Pairs with every look at it. FREE, with tag_after(). */
+        store_release(owner, tag);
         /* Release: who finds 0 finds the block free. Pairs with block_visit(). */
         store_release(&line->freeing, 0);
 
-        account_free(a, class_size((unsigned)class), true);
+        actor_count_free(a, class_size(class), true);
         k = &a->classes[class];
         i = (uint64_t)(owner - k->owner);
         if (unlikely(i >= 64))
-                return free_is_only_counted(k, area, span, index) ? 0
-                                                                  : freed_elsewhere(a, offset, (unsigned)class, index);
+                return free_is_only_counted(k, area, index) ? 0 : freed_elsewhere(a, offset, k, index);
         k->candidates |= UINT64_C(1) << i;
         return 0;
 }
@@ -840,7 +528,7 @@ int scratch_lookup(Actor *a, uint64_t scratch, void **ret_data, uint64_t *ret_si
         Block b;
         int r;
 
-        r = find_alive(a, scratch, &b, &owner);
+        r = scratch_find(a, scratch, &b, &owner);
         if (r < 0)
                 return r;
         block_done(a);
@@ -857,112 +545,10 @@ int scratch_owner(Actor *a, uint64_t scratch, uint64_t *ret_owner)
         Block b;
         int r;
 
-        r = find_alive(a, scratch, &b, &owner);
+        r = scratch_find(a, scratch, &b, &owner);
         if (r < 0)
                 return r;
         block_done(a);
         *ret_owner = owner;
         return 0;
-}
-
-/* ------------------------------------------------------------------------------------------------ giving */
-
-/* The handle is pinned. */
-static int give_pinned(Actor *a, const Block *b, uint64_t scratch, uint64_t owner, uint32_t slot)
-{
-        uint64_t *refs = a->seg->slots[slot].refs, ref = ref_make(scratch, a->id);
-
-        for (unsigned e = 0; e < MH_SHM_SLOT_REFS; e++) {
-                uint64_t seen = 0;
-
-                if (!cas_sc(&refs[e], &seen, ref))
-                        continue;
-                if (block_visit(a, b, owner) &&
-                    cas_sc(b->owner, &owner, owner_make(owner_tag(owner), MH_SHM_OWNER_SLOT, e, slot)))
-                        return 0;
-                /* Freed by somebody in this moment. The entry is ours to empty, because we filled it. */
-                seen = ref;
-                (void)cas_sc(&refs[e], &seen, 0);
-                return -ESTALE;
-        }
-        return -ENOSPC;
-}
-
-int scratch_give(Actor *a, uint64_t scratch, uint64_t handle)
-{
-        uint64_t owner;
-        Block b;
-        int r;
-
-        r = slot_held(a, handle, NULL);
-        if (r < 0)
-                return r;
-        r = find_alive(a, scratch, &b, &owner);
-        if (r < 0)
-                return r;
-        if (owner_kind(owner) == MH_SHM_OWNER_SLOT) {
-                r = -EBUSY;
-        } else if (owner_who(owner) != a->id) {
-                r = -EBADF;
-        } else {
-                /* One more reference, so that the handle cannot go while the block is on its way to it. */
-                r = slot_open(a, handle, NULL);
-                if (r == 0) {
-                        r = give_pinned(a, &b, scratch, owner, handle_slot(handle));
-                        (void)slot_close(a, handle, NULL);
-                        if (r == 0)
-                                actor_count(&a->account->owned_bytes, -b.size);
-                }
-        }
-        block_done(a);
-        return r;
-}
-
-static bool is_named(uint64_t owner, uint32_t slot, unsigned entry)
-{
-        return owner_kind(owner) == MH_SHM_OWNER_SLOT && owner_who(owner) == slot && owner_entry(owner) == entry;
-}
-
-void scratch_drop_refs(Actor *a, uint32_t slot)
-{
-        uint64_t *refs = a->seg->slots[slot].refs;
-
-        for (unsigned e = 0; e < MH_SHM_SLOT_REFS; e++) {
-                uint64_t ref = load_sc(&refs[e]), owner;
-                Block b;
-
-                if (!ref)
-                        continue;
-                if (block_find(a, ref_offset(ref), &b) == 0) {
-                        owner = load_sc(b.owner);
-                        if (is_named(owner, slot, e) && block_free(a, &b, owner))
-                                account_free(a, b.size, false);
-                        else if (!block_is_large(&b))
-                                block_release_orphan(a, b.span); /* freed before, by one who died before it looked */
-                        block_done(a);
-                }
-                /* The owner word first, the entry last: in this order it can be done again. */
-                store_sc(&refs[e], 0);
-        }
-}
-
-void scratch_drop_unused_refs(Actor *a, uint32_t slot, uint32_t giver)
-{
-        uint64_t *refs = a->seg->slots[slot].refs;
-
-        for (unsigned e = 0; e < MH_SHM_SLOT_REFS; e++) {
-                uint64_t ref = load_sc(&refs[e]);
-                bool used;
-                Block b;
-
-                if (!ref || ref_giver(ref) != giver)
-                        continue;
-                used = false;
-                if (block_find(a, ref_offset(ref), &b) == 0) {
-                        used = is_named(load_sc(b.owner), slot, e);
-                        block_done(a);
-                }
-                if (!used)
-                        (void)cas_sc(&refs[e], &ref, 0);
-        }
 }

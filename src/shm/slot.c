@@ -27,9 +27,10 @@
 #include "base/atomics.h"
 #include "base/likely.h"
 #include "shm/chunk.h"
+#include "shm/give.h"
 #include "shm/hazard.h"
+#include "shm/holder.h"
 #include "shm/ledger.h"
-#include "shm/scratch.h"
 #include "shm/slot.h"
 #include "shm/words.h"
 
@@ -40,81 +41,6 @@
 static bool type_is_valid(unsigned type)
 {
         return (type >= 1 && type <= 10) || (type >= 64 && type <= 255);
-}
-
-/* ------------------------------------------------------------------------------------------------ holder bits */
-
-static uint64_t *holder_word(Segment *seg, uint32_t slot, unsigned group)
-{
-        return group == 0 ? &seg->slots[slot].holders : &seg->holders[(size_t)(group - 1) * seg->n_slots + slot];
-}
-
-static inline void holder_set(Actor *a, uint32_t slot)
-{
-        if (likely(a->bit))
-                (void)fetch_or_sc(&a->slots[slot].holders, a->bit);
-        else
-                (void)fetch_or_sc(holder_word(a->seg, slot, a->id / MH_SHM_GROUP_CLIENTS),
-                                  UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS);
-}
-
-static _noinline_ uint64_t holder_clear_in_group(Actor *a, uint32_t slot)
-{
-        unsigned group = a->id / MH_SHM_GROUP_CLIENTS;
-        uint64_t bit = UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS;
-
-        /* Without memory for the bit it was never set. */
-        if (group > chunk_groups(load_sc(&a->seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word)))
-                return 0;
-        return fetch_and_sc(holder_word(a->seg, slot, group), ~bit) & ~bit;
-}
-
-/* What is left of the word: not 0 if others of this group hold the handle. */
-static inline uint64_t holder_clear(Actor *a, uint32_t slot)
-{
-        struct mh_shm_slot *s = &a->slots[slot];
-
-        if (unlikely(!a->bit))
-                return holder_clear_in_group(a, slot);
-        /* Two instructions, where one that also tells the rest would have to be tried again when others are at it. */
-        (void)fetch_and_sc(&s->holders, ~a->bit);
-        return load_sc(&s->holders);
-}
-
-/* The words beyond the first: are they all zero but for `own` in that of `group`? */
-static _cold_ bool holder_rest_is(Segment *seg, uint32_t slot, unsigned groups, unsigned group, uint64_t own)
-{
-        for (unsigned g = 1; g <= groups && g < seg->n_groups; g++)
-                if (load_sc(holder_word(seg, slot, g)) != (g == group ? own : 0))
-                        return false;
-        return true;
-}
-
-/* Who reads these has said DYING before: the number of groups is raised before a bit in them is set. */
-static bool holder_alone(Actor *a, uint32_t slot)
-{
-        unsigned groups = chunk_groups(load_sc(&a->seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word));
-        unsigned group = a->id / MH_SHM_GROUP_CLIENTS;
-        uint64_t own = UINT64_C(1) << a->id % MH_SHM_GROUP_CLIENTS;
-
-        if (load_sc(&a->slots[slot].holders) != (group == 0 ? own : 0))
-                return false;
-        return likely(groups == 0) || holder_rest_is(a->seg, slot, groups, group, own);
-}
-
-static bool holder_any(Segment *seg, uint32_t slot)
-{
-        unsigned groups = chunk_groups(load_sc(&seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word));
-
-        if (load_sc(&seg->slots[slot].holders))
-                return true;
-        return unlikely(groups > 0) && !holder_rest_is(seg, slot, groups, 0, 0);
-}
-
-/* What is seen at a glance: this client holds it, and none of those whose bits are in the slot. */
-static inline bool holder_seems_alone(const Actor *a, uint32_t slot)
-{
-        return load_relaxed(&a->slots[slot].holders) == a->bit;
 }
 
 /* ------------------------------------------------------------------------------------------------ accounts */
@@ -128,13 +54,13 @@ static _cold_ int check_quota_of_all(const Actor *a, uint64_t limit)
 
 /*
  * A line is one thread's, and may be below zero or far above what the client holds, where one thread opens and another one
- * closes: where there is a limit, all are summed up. Nobody can hold more than there is.
+ * closes: where there is a limit, all are summed up.
  */
 static inline int check_quota(const Actor *a)
 {
         uint64_t limit = load_relaxed(&a->shared->limit_client_handles);
 
-        return likely(limit >= a->seg->n_slots) ? 0 : check_quota_of_all(a, limit);
+        return likely(limit == UINT64_MAX) ? 0 : check_quota_of_all(a, limit);
 }
 
 /* ------------------------------------------------------------------------------------------------ the end of a handle */
@@ -164,7 +90,7 @@ static inline void clean(Actor *a, uint32_t slot)
         struct mh_shm_slot *s = &a->slots[slot];
 
         if (unlikely(load_sc(&s->refs[0]) | load_sc(&s->refs[1]) | load_sc(&s->refs[2]) | load_sc(&s->refs[3])))
-                scratch_drop_refs(a, slot);
+                give_drop_refs(a, slot);
         memset(s->payload, 0, sizeof(s->payload));
         memset(s->wait, 0, sizeof(s->wait));
         actor_count(&a->account->destroyed, 1);
@@ -827,7 +753,7 @@ int slot_abandon(Actor *a, uint32_t slot)
         if (!chunk_look(a, slot))
                 goto done; /* the word was written, and then nothing was touched */
 
-        scratch_drop_unused_refs(a, slot, a->id);
+        give_drop_unused_refs(a, slot, a->id);
         (void)holder_clear(a, slot);
 
         state = load_sc(&s->state);

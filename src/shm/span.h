@@ -15,6 +15,16 @@
  */
 
 #include "shm/actor.h"
+#include "shm/words.h"
+
+/* Is it a span, which has an entry, from which this very actor takes small blocks of that class? Then only it changes the span's word. */
+static inline bool span_serves(const Actor *a, uint32_t span, unsigned class)
+{
+        uint64_t word = load_relaxed(&a->spans[span].word);
+
+        return span_state(word) == MH_SHM_SPAN_SMALL && span_client(word) == a->id && span_thread(word) == a->thread &&
+               span_arg(word) == class;
+}
 
 /* The entry of a span that exists (has memory), or NULL. */
 static inline struct mh_shm_span *span_entry(const Segment *seg, uint32_t span)

@@ -227,15 +227,19 @@ static uint64_t recount_clients(Actor *daemon)
 
         for (uint32_t id = 1; id < end; id++)
                 if (is_ours(seg, id)) {
-                        store_relaxed(&line_of(seg, id)->owned_bytes, 0);
-                        store_relaxed(&line_of(seg, id)->handles, count_ledger(seg, id));
+                        struct mh_shm_account_line *line = line_of(seg, id);
+
+                        /* For now it owns nothing. */
+                        store_relaxed(&line->disowned_bytes,
+                                      load_relaxed(&line->alloc_bytes) - load_relaxed(&line->free_bytes));
+                        store_relaxed(&line->handles, count_ledger(seg, id));
                 }
         for (uint32_t span = 0; span_entry(seg, span); span++) {
                 SpanCount count = count_span(daemon, span);
 
                 bytes += count.used;
                 if (count.owned && is_ours(seg, count.client))
-                        (void)fetch_add_relaxed(&line_of(seg, count.client)->owned_bytes, count.owned);
+                        (void)fetch_sub_relaxed(&line_of(seg, count.client)->disowned_bytes, count.owned);
         }
         return bytes;
 }

@@ -108,7 +108,7 @@ void verify_accounts(Verify *v)
                 account = account_sum(&page);
                 if (account.handles != v->words[i])
                         FINDING(v, RULE_ACCOUNT_DRIFT, i, account.handles, v->words[i]);
-                if (account.owned_bytes < v->owned[i])
-                        FINDING(v, RULE_ACCOUNT_SCRATCH, i, account.owned_bytes, v->owned[i]);
+                if (account_owned(&account) < v->owned[i])
+                        FINDING(v, RULE_ACCOUNT_SCRATCH, i, account_owned(&account), v->owned[i]);
         }
 }

@@ -242,7 +242,7 @@ static inline uint64_t span_with(uint64_t word, enum mh_shm_span_state state, ui
 }
 
 /* Bytes of a block of this class, 0..MH_SHM_CLASSES - 1. */
-static inline uint32_t class_size(unsigned class)
+static inline uint32_t class_size(uint64_t class)
 {
         static const uint16_t size[MH_SHM_CLASSES] = {
                 16,   32,   48,   64,   80,    96,    112,   128,   160,   192,   224,   256,   320,  384,
@@ -276,7 +276,7 @@ static inline unsigned class_of(uint32_t size)
  * the upper half of the product is the quotient, and there is no rest if the lower half is less than that number
  * (Lemire, Kaser and Kurz, "Faster remainder by direct computation", 2019; the numbers here are well within its bounds).
  */
-static inline uint32_t class_index(unsigned class, uint32_t within)
+static inline uint32_t class_index(uint64_t class, uint64_t within)
 {
 #define R(d) ((uint32_t)(((UINT64_C(1) << 28) + (d)-1) / (d)))
         static const uint32_t reciprocal[MH_SHM_CLASSES] = {
@@ -286,12 +286,12 @@ static inline uint32_t class_index(unsigned class, uint32_t within)
                 R(448), R(512), R(640), R(768), R(896), R(1024), R(1280), R(1536), R(1792), R(2048),
         };
 #undef R
-        uint64_t product = (uint64_t)within * reciprocal[class];
+        uint64_t product = within * reciprocal[class];
 
         return (uint32_t)product < reciprocal[class] ? (uint32_t)(product >> 32) : UINT32_MAX;
 }
 
-static inline uint32_t class_blocks(unsigned class)
+static inline uint32_t class_blocks(uint64_t class)
 {
         return MH_SHM_SPAN_SIZE / class_size(class);
 }
@@ -311,7 +311,13 @@ static inline struct mh_shm_account_line account_sum(const struct mh_shm_account
                 sum.destroyed += __atomic_load_n(&line->destroyed, __ATOMIC_RELAXED);
                 sum.alloc_bytes += __atomic_load_n(&line->alloc_bytes, __ATOMIC_RELAXED);
                 sum.free_bytes += __atomic_load_n(&line->free_bytes, __ATOMIC_RELAXED);
-                sum.owned_bytes += __atomic_load_n(&line->owned_bytes, __ATOMIC_RELAXED);
+                sum.disowned_bytes += __atomic_load_n(&line->disowned_bytes, __ATOMIC_RELAXED);
         }
         return sum;
+}
+
+/* Scratch that its client owns, in bytes, at most. Of a single line it may be below zero. */
+static inline uint64_t account_owned(const struct mh_shm_account_line *line)
+{
+        return line->alloc_bytes - line->free_bytes - line->disowned_bytes;
 }

@@ -7,6 +7,7 @@
 
 #include "base/atomics.h"
 #include "shm/client.h"
+#include "shm/give.h"
 #include "shm/reap.h"
 #include "shm/scratch.h"
 #include "shm/slot.h"
@@ -103,7 +104,7 @@ static int run_direct(Actor *a, Job *job)
         case OP_FREE:
                 return scratch_free(a, job->arg[0]);
         case OP_GIVE:
-                return scratch_give(a, job->arg[0], job->arg[1]);
+                return give_block(a, job->arg[0], job->arg[1]);
         case OP_LOOKUP:
                 return scratch_lookup(a, job->arg[0], NULL, &job->value[1]);
         case OP_PAYLOAD:

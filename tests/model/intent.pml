@@ -375,7 +375,7 @@ free: /* scratch_free() */
          fi
        };
 
-give: /* scratch_give(), give_pinned() */
+give: /* give_block(), give_pinned() */
        atomic {
          l = L;
          if

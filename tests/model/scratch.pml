@@ -103,7 +103,7 @@ inline free_block(b) {
   }
 }
 
-/* DEAD and ours: scratch_drop_refs(), release(). */
+/* DEAD and ours: give_drop_refs(), release(). */
 inline bury() {
   do
   :: atomic {
@@ -218,7 +218,7 @@ free: /* scratch_free() */
     free_block(b);
     goto have;
 
-give: /* scratch_give() */
+give: /* give_block() */
     atomic {
       x = B[b];
       if
@@ -338,7 +338,7 @@ restart:
          fi
        };
 
-       /* scratch_drop_unused_refs() */
+       /* give_drop_unused_refs() */
 #ifndef NO_GIVER
        do
        :: atomic {

@@ -391,7 +391,7 @@ free_own: /* free_own(): the span stays, as only we give it back */
       fi
     };
 
-free: /* block_find(), scratch_free(); of a handle's block: scratch_drop_refs() */
+free: /* block_find(), scratch_free(); of a handle's block: give_drop_refs() */
 #ifdef HAZARD_LATE
     if
     :: IS_SMALL(W) || PHASE(W) == ORPHAN

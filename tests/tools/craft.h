@@ -169,7 +169,6 @@ static inline void craft_span_bit(const Craft *c, uint32_t id, uint32_t span, bo
 
 static inline void craft_owns(const Craft *c, uint32_t id, uint64_t bytes)
 {
-        craft_put(c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(c, id, line[0].owned_bytes), bytes);
         craft_put(c, MH_SHM_REGION_LEDGERS, CRAFT_ACCOUNT(c, id, line[0].alloc_bytes), bytes);
 }
 

@@ -77,6 +77,12 @@ static inline unsigned fixture_phase(Fixture *f, uint64_t handle)
         return state_phase(load_sc(&fixture_slot(f, handle)->state));
 }
 
+/* From now on the account says so much, whatever it said. */
+static inline void fixture_own(Actor *a, uint64_t bytes)
+{
+        a->account->disowned_bytes = a->account->alloc_bytes - a->account->free_bytes - bytes;
+}
+
 void fixture_set_ledger(Actor *a, uint32_t slot, uint64_t word);
 bool fixture_holds(Fixture *f, uint32_t slot, uint32_t id);
 void fixture_set_holder(Fixture *f, uint32_t slot, uint32_t id, bool on);

@@ -155,7 +155,7 @@ Test(block, freeing_compares_the_word)
         cr_assert_eq(f.seg.owners[found.span].hints, UINT64_C(1) << found.index / 64, "the owner is told");
         cr_assert_not(block_free(&b, &found, owner), "once");
         block_done(&b);
-        a.account->owned_bytes = 0;
+        fixture_own(&a, 0);
         fixture_done(&f);
 }
 
@@ -252,7 +252,7 @@ Test(block, releasing_in_steps)
         expect_free(head, 100);
         cr_assert_eq(fixture_blocks(&f), before);
         cr_assert_geq(f.seg.spans[head].tag_floor, tag);
-        a.account->owned_bytes = 0;
+        fixture_own(&a, 0);
         fixture_done(&f);
 }
 
@@ -314,7 +314,7 @@ Test(block, resumed_from_whatever_was_left)
                                 cr_assert_eq(span_client(*word(head + 5)), a.id);
                                 span_release(&a, head + 5);
                         }
-                        a.account->owned_bytes = 0;
+                        fixture_own(&a, 0);
                         fixture_done(&f);
                 }
 }

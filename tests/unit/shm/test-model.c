@@ -8,9 +8,11 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "shm/give.h"
 #include "shm/request.h"
 #include "shm/scratch.h"
 #include "shm/slot.h"
+#include "shm/stock.h"
 #include "shm/totals.h"
 #include "shm/trim.h"
 #include "unit/shm/fixture.h"
@@ -163,7 +165,7 @@ static int do_free(Client *c, uint64_t s)
 
 static int do_give(Client *c, uint64_t s, uint64_t h)
 {
-        return c->wire ? ask(c, MH_WIRE_GIVE, 0, s, h) : scratch_give(&c->a, s, h);
+        return c->wire ? ask(c, MH_WIRE_GIVE, 0, s, h) : give_block(&c->a, s, h);
 }
 
 /* ---------------------------------------------------------------------------------------------- operations on handles */
@@ -453,7 +455,7 @@ static void live(unsigned rounds)
                 if (i % 5003 == 0)
                         change_daemon();
                 if (i % 7001 == 0 && !c->wire)
-                        (void)scratch_trim(&c->a);
+                        (void)stock_trim(&c->a);
                 if (i % 10007 == 0)
                         compare();
         }

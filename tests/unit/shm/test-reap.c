@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "shm/chunk.h"
+#include "shm/give.h"
 #include "shm/hazard.h"
 #include "shm/ledger.h"
 #include "shm/scratch.h"
@@ -76,15 +77,15 @@ static void live_a_life(Kept *k)
         cr_assert_eq(slot_open(&a, k->own, NULL), 0);
         k->s = take(&b, 100);
         k->given = take(&a, 100);
-        cr_assert_eq(scratch_give(&a, k->given, k->shared), 0);
+        cr_assert_eq(give_block(&a, k->given, k->shared), 0);
 
         for (unsigned i = 0; i < 40; i++)
                 h[i] = make(&a);
         for (unsigned i = 0; i < 40; i += 3)
                 cr_assert_eq(slot_close(&a, h[i], NULL), 0);
-        cr_assert_eq(scratch_give(&a, take(&a, 3 * SPAN), h[1]), 0);
-        cr_assert_eq(scratch_give(&a, take(&a, 100), h[1]), 0);
-        cr_assert_eq(scratch_give(&a, take(&a, 100), k->own), 0);
+        cr_assert_eq(give_block(&a, take(&a, 3 * SPAN), h[1]), 0);
+        cr_assert_eq(give_block(&a, take(&a, 100), h[1]), 0);
+        cr_assert_eq(give_block(&a, take(&a, 100), k->own), 0);
         for (unsigned i = 0; i < 300; i++)
                 (void)take(&a, 1 + i * 97 % 20000);
         (void)take(&a, 70 * SPAN);
@@ -301,7 +302,7 @@ Test(reap, statistics)
         cr_assert_eq(slot_open(&a, h[1], NULL), 0);
         (void)take(&a, 100);
         (void)take(&a, 2 * SPAN);
-        cr_assert_eq(scratch_give(&a, take(&a, 200), h[0]), 0);
+        cr_assert_eq(give_block(&a, take(&a, 200), h[0]), 0);
         stats = fixture_reap(&f, a.id);
         cr_assert_eq(stats.handles, 3);
         cr_assert_eq(stats.destroyed, 2);
@@ -399,7 +400,7 @@ Test(reap, a_large_block_that_it_was_freeing)
                         (void)fixture_reap(&f, a.id);
                         for (uint32_t i = 0; i < 5; i++)
                                 cr_assert_eq(span_state(f.seg.spans[head + i].word), MH_SHM_SPAN_FREE);
-                        b.account->owned_bytes = 0;
+                        fixture_own(&b, 0);
                         fixture_done(&f);
                 }
 }
@@ -436,7 +437,7 @@ Test(reap, a_small_span_in_any_state)
                 given = take(&a, 100);
                 span = (uint32_t)(scratch_offset(s) / SPAN);
                 if (state >= 1) /* a block of a handle is in it */
-                        cr_assert_eq(scratch_give(&a, given, h), 0);
+                        cr_assert_eq(give_block(&a, given, h), 0);
                 if (state >= 2) { /* reaped so far before: an orphan, and the bit is still there */
                         cr_assert_eq(scratch_free(&a, s), 0);
                         set_span_word(s, span_with(span_word(s), MH_SHM_SPAN_ORPHAN, 0, class_of(100)));
@@ -528,7 +529,7 @@ static void *be_busy(void *userdata)
                         w->errors += slot_close(&w->a, h, NULL) != 0;
                 if (slot_new(&w->a, 64, &fresh) == 0) {
                         if (scratch_alloc(&w->a, 100 + i % 9 * 4000, &s, NULL) == 0)
-                                w->errors += scratch_give(&w->a, s, fresh) != 0;
+                                w->errors += give_block(&w->a, s, fresh) != 0;
                         w->errors += slot_close(&w->a, fresh, NULL) != 0;
                 }
                 if (scratch_alloc(&w->a, 100, &s, NULL) == 0)
@@ -570,9 +571,9 @@ Test(reap, while_others_go_on, .timeout = 100)
                         if (scratch_alloc(&a, 100 + k % 9 * 4000, &s, NULL) < 0)
                                 continue;
                         if (k % 8 == 0)
-                                cr_assert_eq(scratch_give(&a, s, h), 0);
+                                cr_assert_eq(give_block(&a, s, h), 0);
                         else if (k % 8 == 4) /* of those that live on, until they have enough */
-                                (void)scratch_give(&a, s, busy[0].handles[round % 8]);
+                                (void)give_block(&a, s, busy[0].handles[round % 8]);
                 }
                 fixture_kill(&f, a.id);
                 cr_assert_eq(reap_init(&reap, &f.seg, a.id), 0);

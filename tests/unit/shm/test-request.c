@@ -606,7 +606,7 @@ Test(request, scratch_cut_short)
                 cr_assert_eq(o.error, 0);
                 cr_assert_eq(o.value[0], target, "nothing was lost on the way");
                 cr_assert_eq(o.value[1], 112);
-                cr_assert_eq(a.account->owned_bytes, 2 * 112);
+                cr_assert_eq(account_owned(a.account), 2 * 112);
                 fixture_done(&f);
         }
 }

@@ -8,8 +8,10 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "shm/give.h"
 #include "shm/scratch.h"
 #include "shm/slot.h"
+#include "shm/stock.h"
 #include "shm/totals.h"
 #include "unit/shm/fixture.h"
 
@@ -86,7 +88,7 @@ static void *pass_blocks(void *userdata)
                 int k = scratch_alloc(&r->a, some_size(r), &fresh, NULL);
 
                 if (race->coarse && i % 16 == 0)
-                        (void)scratch_trim(&r->a);
+                        (void)stock_trim(&r->a);
                 check(race, k == 0 || k == -ENOSPC);
                 if (k == 0) {
                         r->allocated++;
@@ -266,7 +268,7 @@ static void *give_and_end(void *userdata)
                 k = scratch_alloc(&r->a, some_size(r), &s, NULL);
                 check(race, k == 0 || k == -ENOSPC);
                 if (k == 0) {
-                        k = scratch_give(&r->a, s, h);
+                        k = give_block(&r->a, s, h);
                         check(race, k == 0 || k == -ENOSPC);
                         r->given += k == 0;
                         check(race, scratch_lookup(&r->a, s, NULL, NULL) == 0);

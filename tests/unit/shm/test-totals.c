@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "shm/give.h"
 #include "shm/scratch.h"
 #include "shm/slot.h"
 #include "shm/totals.h"
@@ -61,7 +62,7 @@ Test(totals, what_everybody_does)
         cr_assert_eq(scratch_free(&b, s[0]), 0);
         (void)take(&b, 2 * SPAN);
         expect(2, 2, 2 * 112 + 2 * SPAN);
-        cr_assert_eq(scratch_give(&a, s[1], h[1]), 0);
+        cr_assert_eq(give_block(&a, s[1], h[1]), 0);
         expect(2, 2, 2 * 112 + 2 * SPAN);
         cr_assert_eq(slot_close(&a, h[1], NULL), 0);
         expect(2, 1, 112 + 2 * SPAN);
@@ -129,22 +130,22 @@ Test(totals, counted_anew)
         (void)take(&a, 3 * SPAN);
         (void)take(&b, 200);
         given = take(&b, 300);
-        cr_assert_eq(scratch_give(&b, given, h[0]), 0);
+        cr_assert_eq(give_block(&b, given, h[0]), 0);
         totals_recount(&f.seg);
         expect(2, 4, 112 + 3 * SPAN + 224 + 320);
         cr_assert_eq(a.account->handles, 3);
-        cr_assert_eq(a.account->owned_bytes, 112 + 3 * SPAN);
+        cr_assert_eq(account_owned(a.account), 112 + 3 * SPAN);
 
         /* What was being written when the daemon died is wrong. */
         a.account->handles = 9;
-        a.account->owned_bytes = 0;
+        fixture_own(&a, 0);
         a.account->created += 7;
         a.account->alloc_bytes += 1000;
         ((struct mh_shm_account *)segment_ledger(&f.seg, 0))->line[0].destroyed = 5;
         totals_recount(&f.seg);
         expect(2, 4, 112 + 3 * SPAN + 224 + 320);
         cr_assert_eq(a.account->handles, 3);
-        cr_assert_eq(a.account->owned_bytes, 112 + 3 * SPAN);
+        cr_assert_eq(account_owned(a.account), 112 + 3 * SPAN);
         fixture_verify_rest(&f);
         cr_assert_eq(scratch_free(&a, s), 0);
         cr_assert_eq(slot_close(&a, h[1], NULL), 0);
@@ -170,8 +171,8 @@ Test(totals, orphans_are_counted)
         (void)fixture_attach(&f, 0, &b);
         h = make(&a);
         cr_assert_eq(slot_open(&b, h, NULL), 0);
-        cr_assert_eq(scratch_give(&b, take(&b, 100), h), 0);
-        cr_assert_eq(scratch_give(&b, take(&b, 5 * SPAN), h), 0);
+        cr_assert_eq(give_block(&b, take(&b, 100), h), 0);
+        cr_assert_eq(give_block(&b, take(&b, 5 * SPAN), h), 0);
         (void)fixture_reap(&f, b.id);
         expect(1, 1, 112 + 5 * SPAN);
         totals_recount(&f.seg);

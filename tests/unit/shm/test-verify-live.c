@@ -13,6 +13,7 @@
 #include "base/atomics.h"
 #include "base/cleanup.h"
 #include "shm/client.h"
+#include "shm/give.h"
 #include "shm/reap.h"
 #include "shm/scratch.h"
 #include "shm/slot.h"
@@ -88,7 +89,7 @@ static void take_block(Worker *w)
                 return;
         store_relaxed(pool, scratch);
         if (next(w) % 2 == 0)
-                (void)scratch_give(&w->actor, scratch, w->handles[next(w) % OWN]);
+                (void)give_block(&w->actor, scratch, w->handles[next(w) % OWN]);
 }
 
 static void *work(void *userdata)

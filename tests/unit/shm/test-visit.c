@@ -11,10 +11,12 @@
 
 #include "base/cleanup.h"
 #include "shm/block.h"
+#include "shm/give.h"
 #include "shm/hazard.h"
 #include "shm/ledger.h"
 #include "shm/scratch.h"
 #include "shm/slot.h"
+#include "shm/stock.h"
 #include "unit/shm/fixture.h"
 
 #define BOTH (MH_SHM_VISITORS_EXPECTED | MH_SHM_VISITORS_SEEN)
@@ -81,7 +83,7 @@ Test(visit, who_comes_says_so)
         cr_assert_eq(a.hazard->freeing, 0);
         cr_assert_eq(scratch_free(&a, s), -ESTALE);
         cr_assert_eq(scratch_lookup(&b, t, NULL, NULL), 0);
-        cr_assert_eq(scratch_give(&b, t, h), -EBADF);
+        cr_assert_eq(give_block(&b, t, h), -EBADF);
         cr_assert_eq(visitors(t), 0, "who only looks is no visitor");
         cr_assert_eq(scratch_free(&b, t), 0);
         cr_assert_eq(visitors(t), BOTH);
@@ -118,11 +120,11 @@ Test(visit, what_is_just_being_freed)
         store_sc(&a.hazard->freeing, s);
         cr_assert_eq(scratch_free(&b, s), -ESTALE);
         cr_assert_eq(scratch_free(&twin, s), -ESTALE);
-        cr_assert_eq(scratch_give(&twin, s, h), -ESTALE);
+        cr_assert_eq(give_block(&twin, s, h), -ESTALE);
         cr_assert_eq(fixture_slot(&f, h)->refs[0], 0);
         cr_assert_eq(scratch_free(&b, t), 0);
         store_sc(&a.hazard->freeing, 0);
-        cr_assert_eq(scratch_give(&twin, s, h), 0);
+        cr_assert_eq(give_block(&twin, s, h), 0);
         cr_assert_eq(scratch_free(&a, s), -EBUSY);
         cr_assert_eq(a.hazard->freeing, 0);
         cr_assert_eq(slot_close(&a, h, NULL), 0);
@@ -169,7 +171,7 @@ Test(visit, who_came_for_a_block_that_was_there_before)
                         cr_assert_eq(scratch_free(&a, s), 0);
                         cr_assert_eq(scratch_free(&a, t), 0);
                         if (release)
-                                cr_assert(scratch_trim(&a));
+                                cr_assert(stock_trim(&a));
                         else
                                 cr_assert_neq(a.spare[0], 0);
                         cr_assert_eq(f.seg.spans[found.span].kept != 0, release && stays);
@@ -200,7 +202,7 @@ Test(visit, adopted)
         h = made(&b);
         cr_assert_eq(slot_open(&a, h, NULL), 0);
         s = take(&a, 100);
-        cr_assert_eq(scratch_give(&a, s, h), 0);
+        cr_assert_eq(give_block(&a, s, h), 0);
         cr_assert_eq(visitors(s), 0);
         (void)fixture_reap(&f, a.id);
         t = take(&b, 100);
@@ -245,7 +247,7 @@ static bool race_once(Race *race, unsigned what)
         case FREE_OTHER:
                 return scratch_free(&b, s) == 0;
         default:
-                return scratch_give(&twin, s, load_acquire(&race->handle)) == 0;
+                return give_block(&twin, s, load_acquire(&race->handle)) == 0;
         }
 }
 
@@ -280,7 +282,7 @@ static void run_race(bool asymmetric, const unsigned *what, unsigned n, unsigned
                 uint64_t h = made(&a), s;
 
                 if (i % 2)
-                        (void)scratch_trim(&a);
+                        (void)stock_trim(&a);
                 s = take(&a, 100);
                 store_relaxed(&race.handle, h);
                 store_release(&race.block, s);

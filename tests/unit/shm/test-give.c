@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "shm/give.h"
 #include "shm/ledger.h"
 #include "shm/scratch.h"
 #include "shm/slot.h"
@@ -44,7 +45,7 @@ static uint64_t given(Actor *by, uint64_t size, uint64_t h)
 {
         uint64_t s = take(by, size);
 
-        cr_assert_eq(scratch_give(by, s, h), 0);
+        cr_assert_eq(give_block(by, s, h), 0);
         return s;
 }
 
@@ -67,13 +68,13 @@ Test(give, what_it_looks_like)
         open_two();
         h = make(&a);
         s = take(&a, 100);
-        cr_assert_eq(a.account->owned_bytes, 112);
-        cr_assert_eq(scratch_give(&a, s, h), 0);
+        cr_assert_eq(account_owned(a.account), 112);
+        cr_assert_eq(give_block(&a, s, h), 0);
         cr_assert_eq(fixture_slot(&f, h)->refs[0], ref_make(s, a.id));
         cr_assert_eq(scratch_owner(&b, s, &owner), 0);
         cr_assert_eq(owner, owner_make(scratch_tag(s), MH_SHM_OWNER_SLOT, 0, handle_slot(h)));
         cr_assert_eq(ledger_count(ledger_load(&a, handle_slot(h))), 1, "the pin is gone");
-        cr_assert_eq(a.account->owned_bytes, 0);
+        cr_assert_eq(account_owned(a.account), 0);
         cr_assert_eq(a.hazard->span, 0);
         cr_assert_eq(scratch_lookup(&b, s, NULL, NULL), 0);
         fixture_verify_rest(&f);
@@ -99,22 +100,22 @@ Test(give, errors)
         cr_assert_eq(scratch_free(&a, freed), 0);
         foreign = take(&b, 100);
 
-        cr_assert_eq(scratch_give(&a, 0, h), -EINVAL);
-        cr_assert_eq(scratch_give(&a, s, 0), -EINVAL);
-        cr_assert_eq(scratch_give(&a, freed, h), -ESTALE);
-        cr_assert_eq(scratch_give(&a, s + 16, h), -ESTALE);
-        cr_assert_eq(scratch_give(&a, s, stale), -ESTALE);
-        cr_assert_eq(scratch_give(&a, s, others), -EBADF, "not held");
-        cr_assert_eq(scratch_give(&a, foreign, h), -EBADF, "not one's own");
+        cr_assert_eq(give_block(&a, 0, h), -EINVAL);
+        cr_assert_eq(give_block(&a, s, 0), -EINVAL);
+        cr_assert_eq(give_block(&a, freed, h), -ESTALE);
+        cr_assert_eq(give_block(&a, s + 16, h), -ESTALE);
+        cr_assert_eq(give_block(&a, s, stale), -ESTALE);
+        cr_assert_eq(give_block(&a, s, others), -EBADF, "not held");
+        cr_assert_eq(give_block(&a, foreign, h), -EBADF, "not one's own");
         for (unsigned e = 0; e < MH_SHM_SLOT_REFS; e++)
                 cr_assert_eq(fixture_slot(&f, h)->refs[e], 0);
         a.ledger[handle_slot(h)] = ledger_make(FIXTURE_FIRST, MH_SHM_LEDGER_COUNT_MASK);
-        cr_assert_eq(scratch_give(&a, s, h), -EOVERFLOW, "no room for the pin");
+        cr_assert_eq(give_block(&a, s, h), -EOVERFLOW, "no room for the pin");
         a.ledger[handle_slot(h)] = ledger_make(FIXTURE_FIRST, 1);
 
-        cr_assert_eq(scratch_give(&a, s, h), 0);
-        cr_assert_eq(scratch_give(&a, s, h), -EBUSY);
-        cr_assert_eq(scratch_give(&b, s, others), -EBUSY);
+        cr_assert_eq(give_block(&a, s, h), 0);
+        cr_assert_eq(give_block(&a, s, h), -EBUSY);
+        cr_assert_eq(give_block(&b, s, others), -EBUSY);
         cr_assert_eq(scratch_free(&a, s), -EBUSY);
         cr_assert_eq(scratch_free(&b, s), -EBUSY);
         cr_assert_eq(ledger_count(ledger_load(&a, handle_slot(h))), 1);
@@ -123,7 +124,7 @@ Test(give, errors)
         fixture_verify_rest(&f);
         cr_assert_eq(slot_close(&a, h, NULL), 0);
         cr_assert_eq(scratch_free(&a, s), -ESTALE);
-        cr_assert_eq(scratch_give(&a, s, h), -ESTALE);
+        cr_assert_eq(give_block(&a, s, h), -ESTALE);
         fixture_done(&f);
 }
 
@@ -138,7 +139,7 @@ Test(give, four_and_no_more)
                 cr_assert_eq(owner_entry(*owner_of(s[e], 112)), e);
         }
         s[4] = take(&a, 100);
-        cr_assert_eq(scratch_give(&a, s[4], h), -ENOSPC);
+        cr_assert_eq(give_block(&a, s[4], h), -ENOSPC);
         cr_assert_eq(scratch_lookup(&a, s[4], NULL, NULL), 0);
         cr_assert_eq(ledger_count(ledger_load(&a, handle_slot(h))), 1);
         cr_assert_eq(scratch_free(&a, s[4]), 0, "still one's own");
@@ -351,10 +352,10 @@ Test(give, entries_of_others_are_left_alone)
         theirs = take(&b, 100);
         mine = given(&a, 100, h);
         fixture_slot(&f, h)->refs[1] = ref_make(theirs, b.id); /* b is about to give it */
-        scratch_drop_unused_refs(&a, handle_slot(h), a.id);
+        give_drop_unused_refs(&a, handle_slot(h), a.id);
         cr_assert_eq(fixture_slot(&f, h)->refs[0], ref_make(mine, a.id), "named by its block");
         cr_assert_eq(fixture_slot(&f, h)->refs[1], ref_make(theirs, b.id), "not a's");
-        scratch_drop_unused_refs(&b, handle_slot(h), b.id);
+        give_drop_unused_refs(&b, handle_slot(h), b.id);
         cr_assert_eq(fixture_slot(&f, h)->refs[0], ref_make(mine, a.id));
         cr_assert_eq(fixture_slot(&f, h)->refs[1], 0);
         cr_assert_eq(scratch_free(&b, theirs), 0);
@@ -375,11 +376,11 @@ Test(give, only_the_entry_that_is_named)
         cr_assert_eq(slot_close(&a, other, NULL), 0);
         cr_assert_eq(scratch_lookup(&a, s, NULL, NULL), 0, "of another handle");
         cr_assert_eq(fixture_slot(&f, other)->refs[0], 0);
-        scratch_drop_unused_refs(&a, handle_slot(h), a.id);
+        give_drop_unused_refs(&a, handle_slot(h), a.id);
         cr_assert_eq(fixture_slot(&f, h)->refs[2], 0);
         cr_assert_neq(fixture_slot(&f, h)->refs[0], 0);
-        scratch_drop_refs(&a, handle_slot(h));
-        scratch_drop_refs(&a, handle_slot(h));
+        give_drop_refs(&a, handle_slot(h));
+        give_drop_refs(&a, handle_slot(h));
         cr_assert_eq(scratch_lookup(&a, s, NULL, NULL), -ESTALE);
         cr_assert_eq(a.account->free_bytes, 112, "once");
         fixture_done(&f);
@@ -402,8 +403,8 @@ Test(give, references_that_are_scribbles)
                 h = make(&a);
                 s = take(&a, 100);
                 fixture_slot(&f, h)->refs[i % 4] = refs[i];
-                scratch_drop_unused_refs(&a, handle_slot(h), a.id);
-                scratch_drop_unused_refs(&b, handle_slot(h), 0x1fff);
+                give_drop_unused_refs(&a, handle_slot(h), a.id);
+                give_drop_unused_refs(&b, handle_slot(h), 0x1fff);
                 cr_assert_eq(slot_close(&a, h, NULL), 0);
                 cr_assert_eq(fixture_slot(&f, h)->refs[i % 4], 0);
                 cr_assert_eq(scratch_free(&a, s), 0);

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The spans of an actor, from which it takes small blocks. See stock.c.
+ */
+
+#include "shm/actor.h"
+
+/* Finds candidates for the class. -ENOSPC. */
+int stock_refill(Actor *a, unsigned class);
+
+/*
+ * A span of this actor's, not the one blocks are taken from, may be empty now: then it is kept or given back. To look costs a pass over
+ * its owner words, so it is not done with each free: see its countdown.
+ */
+void stock_consider(Actor *a, uint32_t span);
+
+/*
+ * Gives back spans of this client in which nothing is in use, also those kept for the next time, and those that others emptied: a
+ * client that takes blocks which others free does not come by there by itself. Says whether there were any.
+ */
+bool stock_trim(Actor *a);
