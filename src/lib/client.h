@@ -141,6 +141,36 @@ static inline void client_leave_slowly(mh_client *c, Actor *a)
         direct_leave_anyhow(&c->direct, a);
 }
 
+/*
+ * What a public function does: `here`, with this thread's actor in a variable called `a`, or else `slowly`. That is a function of its
+ * own, so that this one has nothing to save and nothing to restore; it does the same, or asks the daemon.
+ */
+#define CLIENT_RUN(c, a, here, slowly)              \
+        ({                                          \
+                DirectPass _pass = client_enter(c); \
+                Actor *a = _pass.actor;             \
+                int _r;                             \
+                if (likely(a)) {                    \
+                        _r = (here);                \
+                        client_leave(_pass);        \
+                } else                              \
+                        _r = (slowly);              \
+                _r;                                 \
+        })
+
+#define CLIENT_RUN_SLOWLY(c, a, here, ask)           \
+        ({                                           \
+                Actor *a;                            \
+                int _r = client_enter_slowly(c, &a); \
+                if (_r == 0)                         \
+                        _r = (ask);                  \
+                else if (_r > 0) {                   \
+                        _r = (here);                 \
+                        client_leave_slowly(c, a);   \
+                }                                    \
+                _r;                                  \
+        })
+
 /* Why a client that asks the daemon cannot be shown memory. */
 int client_no_memory(const mh_client *c, bool valid);
 

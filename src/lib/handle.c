@@ -86,106 +86,42 @@ static int payload_here(Actor *a, mh_handle h, void **ret, size_t *ret_size)
 
 static _cold_ int new_slowly(mh_client *c, int type, mh_handle *ret)
 {
-        Actor *a;
-        int r = client_enter_slowly(c, &a);
-
-        if (r == 0)
-                return ask_new(c, type, ret);
-        if (r > 0) {
-                r = new_here(a, type, ret);
-                client_leave_slowly(c, a);
-        }
-        return r;
+        return CLIENT_RUN_SLOWLY(c, a, new_here(a, type, ret), ask_new(c, type, ret));
 }
 
 int mh_new(mh_client *c, int type, mh_handle *ret)
 {
-        DirectPass pass = client_enter(c);
-        int r;
-
-        if (unlikely(!pass.actor))
-                return new_slowly(c, type, ret);
-        r = new_here(pass.actor, type, ret);
-        client_leave(pass);
-        return r;
+        return CLIENT_RUN(c, a, new_here(a, type, ret), new_slowly(c, type, ret));
 }
 
 static _cold_ int open_slowly(mh_client *c, mh_handle h, int *ret_type)
 {
-        Actor *a;
-        int r = client_enter_slowly(c, &a);
-
-        if (r == 0)
-                return ask_open(c, h, ret_type);
-        if (r > 0) {
-                r = slot_open(a, h, (unsigned *)ret_type);
-                client_leave_slowly(c, a);
-        }
-        return r;
+        return CLIENT_RUN_SLOWLY(c, a, slot_open(a, h, (unsigned *)ret_type), ask_open(c, h, ret_type));
 }
 
 int mh_open(mh_client *c, mh_handle h, int *ret_type)
 {
-        DirectPass pass = client_enter(c);
-        int r;
-
-        if (unlikely(!pass.actor))
-                return open_slowly(c, h, ret_type);
-        r = slot_open(pass.actor, h, (unsigned *)ret_type);
-        client_leave(pass);
-        return r;
+        return CLIENT_RUN(c, a, slot_open(a, h, (unsigned *)ret_type), open_slowly(c, h, ret_type));
 }
 
 static _cold_ int close_slowly(mh_client *c, mh_handle h, unsigned *ret_flags)
 {
-        Actor *a;
-        int r = client_enter_slowly(c, &a);
-
-        if (r == 0)
-                return ask_close(c, h, ret_flags);
-        if (r > 0) {
-                r = slot_close(a, h, ret_flags);
-                client_leave_slowly(c, a);
-        }
-        return r;
+        return CLIENT_RUN_SLOWLY(c, a, slot_close(a, h, ret_flags), ask_close(c, h, ret_flags));
 }
 
 int mh_close(mh_client *c, mh_handle h, unsigned *ret_flags)
 {
-        DirectPass pass = client_enter(c);
-        int r;
-
-        if (unlikely(!pass.actor))
-                return close_slowly(c, h, ret_flags);
-        r = slot_close(pass.actor, h, ret_flags);
-        client_leave(pass);
-        return r;
+        return CLIENT_RUN(c, a, slot_close(a, h, ret_flags), close_slowly(c, h, ret_flags));
 }
 
 static _cold_ int payload_slowly(mh_client *c, mh_handle h, void **ret, size_t *ret_size)
 {
-        Actor *a;
-        int r = client_enter_slowly(c, &a);
-
-        if (r == 0)
-                return client_no_memory(c, ret && h);
-        if (r > 0) {
-                r = payload_here(a, h, ret, ret_size);
-                client_leave_slowly(c, a);
-        }
-        return r;
+        return CLIENT_RUN_SLOWLY(c, a, payload_here(a, h, ret, ret_size), client_no_memory(c, ret && h));
 }
 
 int mh_payload(mh_client *c, mh_handle h, void **ret, size_t *ret_size)
 {
-        DirectPass pass = client_enter(c);
-        int r;
-
-        if (unlikely(!pass.actor))
-                return payload_slowly(c, h, ret, ret_size);
-        r = payload_here(pass.actor, h, ret, ret_size);
-        client_leave(pass);
-        return r;
+        return CLIENT_RUN(c, a, payload_here(a, h, ret, ret_size), payload_slowly(c, h, ret, ret_size));
 }
 
 const char *mh_type_name(int type)

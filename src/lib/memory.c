@@ -76,16 +76,7 @@ static int give_here(Actor *a, mh_scratch s, mh_handle h)
 
 static _cold_ int scratch_alloc_slowly(mh_client *c, size_t size, mh_scratch *ret)
 {
-        Actor *a;
-        int r = client_enter_slowly(c, &a);
-
-        if (r == 0)
-                return ask_scratch(c, size, ret);
-        if (r > 0) {
-                r = alloc_here(a, size, ret);
-                client_leave_slowly(c, a);
-        }
-        return r;
+        return CLIENT_RUN_SLOWLY(c, a, alloc_here(a, size, ret), ask_scratch(c, size, ret));
 }
 
 int mh_scratch_alloc(mh_client *c, size_t size, mh_scratch *ret)
@@ -97,16 +88,7 @@ int mh_scratch_alloc(mh_client *c, size_t size, mh_scratch *ret)
 
 static _cold_ int scratch_free_slowly(mh_client *c, mh_scratch s)
 {
-        Actor *a;
-        int r = client_enter_slowly(c, &a);
-
-        if (r == 0)
-                return ask_free(c, s);
-        if (r > 0) {
-                r = scratch_free(a, s);
-                client_leave_slowly(c, a);
-        }
-        return r;
+        return CLIENT_RUN_SLOWLY(c, a, scratch_free(a, s), ask_free(c, s));
 }
 
 int mh_scratch_free(mh_client *c, mh_scratch s)
@@ -118,54 +100,22 @@ int mh_scratch_free(mh_client *c, mh_scratch s)
 
 static _cold_ int scratch_data_slowly(mh_client *c, mh_scratch s, void **ret, size_t *ret_size)
 {
-        Actor *a;
-        int r = client_enter_slowly(c, &a);
-
-        if (r == 0)
-                return client_no_memory(c, ret && s);
-        if (r > 0) {
-                r = data_here(a, s, ret, ret_size);
-                client_leave_slowly(c, a);
-        }
-        return r;
+        return CLIENT_RUN_SLOWLY(c, a, data_here(a, s, ret, ret_size), client_no_memory(c, ret && s));
 }
 
 int mh_scratch_data(mh_client *c, mh_scratch s, void **ret, size_t *ret_size)
 {
-        DirectPass pass = client_enter(c);
-        int r;
-
-        if (unlikely(!pass.actor))
-                return scratch_data_slowly(c, s, ret, ret_size);
-        r = data_here(pass.actor, s, ret, ret_size);
-        client_leave(pass);
-        return r;
+        return CLIENT_RUN(c, a, data_here(a, s, ret, ret_size), scratch_data_slowly(c, s, ret, ret_size));
 }
 
 static _cold_ int scratch_give_slowly(mh_client *c, mh_scratch s, mh_handle h)
 {
-        Actor *a;
-        int r = client_enter_slowly(c, &a);
-
-        if (r == 0)
-                return ask_give(c, s, h);
-        if (r > 0) {
-                r = give_here(a, s, h);
-                client_leave_slowly(c, a);
-        }
-        return r;
+        return CLIENT_RUN_SLOWLY(c, a, give_here(a, s, h), ask_give(c, s, h));
 }
 
 int mh_scratch_give(mh_client *c, mh_scratch s, mh_handle h)
 {
-        DirectPass pass = client_enter(c);
-        int r;
-
-        if (unlikely(!pass.actor))
-                return scratch_give_slowly(c, s, h);
-        r = give_here(pass.actor, s, h);
-        client_leave(pass);
-        return r;
+        return CLIENT_RUN(c, a, give_here(a, s, h), scratch_give_slowly(c, s, h));
 }
 
 void *mh_scratch_base(mh_client *c)
