@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Requests that the daemon carries out for a client, and its death: request.c, with as much of slot.c and scratch.c as it needs.
+ * Requests that the daemon carries out for a client, and its death: request.c, with as much of slot.c, scratch.c and give.c as it needs.
  *
  * A client asks for one thing after the other, and asks again with the same number when the daemon died before it answered. Another
  * client, which needs no daemon, opens and closes the same handle and frees the same block at any moment, also while no daemon

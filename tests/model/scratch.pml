@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Blocks, and handles that own them: scratch.c and block.c, with as much of slot.c as they need.
+ * Blocks, and handles that own them: scratch.c, give.c and block.c, with as much of slot.c as they need.
  *
  * Two clients make or open a handle. While they have it they take blocks, free blocks (also of others, also by an index that is
  * no longer good), and give blocks to the handle. Each may die between any two steps; the daemon that reaps may die, too.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The life of a span of small blocks, and of the owner words that come and go with it: span.c, block.c, scratch.c, reap.c.
+ * The life of a span of small blocks, and of the owner words that come and go with it: span.c, stock.c, block.c, scratch.c, reap.c.
  *
  * Clients claim the span, take blocks, give them to a handle, free their own and others' by numbers old and new, and release the span
  * when it is empty, or keep it for another size. Whoever frees a handle's last block in a span whose client is dead releases the

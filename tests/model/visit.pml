@@ -2,7 +2,7 @@
 
 /*
  * A block that its client's own thread frees by plain stores, and who else comes to free it or to give it away: scratch_free(),
- * block_visit(), adopt_span(), expect_nobody() of scratch.c and block.c.
+ * block_visit(), adopt_span(), expect_nobody() of scratch.c, block.c and stock.c.
  *
  * There is one span with one block, and its life is that of span.pml. Two clients take the span and the block, free the block by
  * plain stores that others see late (tso.inc), and release the span or take it anew. The first one may give the block to a handle, and so
