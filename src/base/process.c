@@ -182,6 +182,7 @@ struct Question {
         /* 1 or 0; -ENODATA if that thread cannot tell, because it has ended. */
         int (*ask)(const Question *q, pid_t pid, const char *tid);
         bool each; /* one thread does not speak for the others */
+        int fd;
         dev_t dev;
         ino_t ino;
         uint64_t offset; /* UINT64_MAX: wherever */
@@ -249,44 +250,42 @@ static struct dirent *next_number(DIR *d)
 }
 
 /*
- * Is one of its descriptors that socket? A thread that ends while they are listed has none any more from there on, and the
- * list is simply shorter; so one that has any at all must still have them when we are through. (One that lives may have
- * none, too: it cannot be told from one that ends.)
+ * Is its descriptor of that number that socket? A thread that ends has no descriptors any more, so one that does not have this
+ * must have others afterwards. (One that lives may have none at all: it cannot be told from one that ends.)
  */
 static int thread_has_socket(const Question *q, pid_t pid, const char *tid)
 {
         _cleanup_closedir_ DIR *d = NULL;
         char path[PATH_SIZE], wanted[PATH_SIZE], link[PATH_SIZE];
-        struct dirent *de;
+        ssize_t n;
 
         (void)snprintf(wanted, sizeof(wanted), "socket:[%" PRIu64 "]", (uint64_t)q->ino);
         (void)snprintf(path, sizeof(path), "/proc/%d/task/%.16s/fd", (int)pid, tid);
         d = opendir(path);
         if (!d)
                 return why_not_open();
-
-        while ((de = next_number(d))) {
-                ssize_t n = readlinkat(dirfd(d), de->d_name, link, sizeof(link) - 1);
-
-                if (n < 0 && errno == ENOENT)
-                        continue; /* closed meanwhile */
-                if (n < 0)
-                        return why_not_open();
+        (void)snprintf(path, sizeof(path), "%d", q->fd);
+        n = readlinkat(dirfd(d), path, link, sizeof(link) - 1);
+        if (n >= 0) {
                 link[n] = 0;
-                if (strcmp(link, wanted) == 0)
-                        return 1;
+                return strcmp(link, wanted) == 0;
         }
-        if (errno > 0)
+        if (errno != ENOENT)
                 return why_not_open();
-        rewinddir(d);
-        return next_number(d) ? 0 : -ENODATA;
+        if (next_number(d))
+                return 0;
+        return errno > 0 ? why_not_open() : -ENODATA;
 }
 
-/* The leader has nothing any more once it ended by itself, though the others live on. -ENODATA if no thread can tell. */
+/*
+ * -ENODATA if no thread can tell; or where each is asked, if one of them cannot: it may have had what is looked for, and have
+ * passed it on to one that we did not see. The leader has nothing any more once it ended by itself, though the others live on.
+ */
 static int ask_once(const Question *q, pid_t pid)
 {
         _cleanup_closedir_ DIR *d = NULL;
         char path[PATH_SIZE];
+        bool missed = false;
         struct dirent *de;
         int r, answer = -ENODATA;
 
@@ -297,13 +296,17 @@ static int ask_once(const Question *q, pid_t pid)
 
         while ((de = next_number(d))) {
                 r = q->ask(q, pid, de->d_name);
-                if (r == -ENODATA)
+                if (r == -ENODATA) {
+                        missed = missed || (q->each && strtol(de->d_name, NULL, 10) != (long)pid);
                         continue;
+                }
                 if (r != 0 || !q->each)
                         return r;
                 answer = 0;
         }
-        return errno > 0 && errno != ENOENT && errno != ESRCH ? -errno : answer;
+        if (errno > 0 && errno != ENOENT && errno != ESRCH)
+                return -errno;
+        return missed ? -ENODATA : answer;
 }
 
 static int ask(const Question *q, pid_t pid)
@@ -344,10 +347,10 @@ int process_maps_file_at(pid_t pid, dev_t dev, ino_t ino, uint64_t offset)
         return ask(&(Question){ .ask = thread_maps_file, .dev = dev, .ino = ino, .offset = offset }, pid);
 }
 
-int process_has_socket(pid_t pid, ino_t ino)
+int process_has_socket(pid_t pid, int fd, ino_t ino)
 {
         /* They need not share their descriptors: see unshare(2). */
-        return ask(&(Question){ .ask = thread_has_socket, .each = true, .ino = ino }, pid);
+        return ask(&(Question){ .ask = thread_has_socket, .each = true, .fd = fd, .ino = ino }, pid);
 }
 
 int process_boot_id(uint8_t ret[static 16])

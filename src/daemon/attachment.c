@@ -96,7 +96,7 @@ static bool is_gone(Attachment *a)
                 return true;
         if (attachment_maps(a))
                 return still_maps(a) == 0;
-        return process_has_socket((pid_t)a->info.pid, (ino_t)a->info.life) == 0;
+        return process_has_socket((pid_t)a->info.pid, (int)a->info.life_fd, (ino_t)a->info.life) == 0;
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -109,7 +109,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                 attachment_die(a);
                 return 0;
         }
-        if (!a->told_lost) {
+        /* Who does not map has lost nothing: its last daemon ended, and it has had nothing to ask since. */
+        if (!a->told_lost && attachment_maps(a)) {
                 a->told_lost = true;
                 report_lost(a);
         }
@@ -188,6 +189,15 @@ void attachment_hangup(Attachment *a)
                 attachment_die(a);
         else
                 look_in(a, LOOK_AFTER_HANGUP_USEC);
+}
+
+void attachment_set_life(Attachment *a, uint64_t life, uint32_t life_fd)
+{
+        if (life == a->info.life && life_fd == a->info.life_fd)
+                return;
+        a->info.life = life;
+        a->info.life_fd = life_fd;
+        client_set_life(&a->server->store.segment, a->id, life, life_fd);
 }
 
 void attachment_wait(Attachment *a)

@@ -79,6 +79,9 @@ void attachment_bind(Attachment *a, Connection *c);
 /* Its connection has ended. May free it, sooner or later. */
 void attachment_hangup(Attachment *a);
 
+/* By what it can be seen that it lives, while it has no connection: see mono-handle-d-wire(7). */
+void attachment_set_life(Attachment *a, uint64_t life, uint32_t life_fd);
+
 /* It was adopted, and has no connection yet. */
 void attachment_wait(Attachment *a);
 

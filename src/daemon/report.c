@@ -151,8 +151,9 @@ void report_lost(const Attachment *a)
         log_message(LOG_NOTICE, MESSAGE_CLIENT_LOST,
                     LOG_FIELDS(FIELD_CLIENT(a->id), FIELD_PID(a->info.pid), FIELD_COMM(a->comm)),
                     "Client %" PRIu32 " (pid %" PRIu32
-                    ", %s) has no connection, but its process %s: it keeps what it holds",
-                    a->id, a->info.pid, a->comm, attachment_maps(a) ? "has the segment mapped" : "has not given it up");
+                    ", %s) has no connection, but its process has the segment mapped: "
+                    "it keeps what it holds",
+                    a->id, a->info.pid, a->comm);
 }
 
 void report_reaped(const Attachment *a)

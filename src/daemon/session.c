@@ -103,6 +103,7 @@ static int attach(Connection *c, const struct mh_wire_hello *hello, Peer *peer, 
                 .start_time = peer->start_time,
                 .nonce = hello->nonce,
                 .life = hello->life,
+                .life_fd = hello->life_fd,
                 /* Without a process to watch, its connection has to speak for its life. */
                 .flags = peer->pidfd >= 0 ? client_flags(hello) : 0,
         };
@@ -212,6 +213,7 @@ static int do_resume(Connection *c, const struct mh_wire_hello *hello, Packet *p
         if (!a || a->info.nonce != hello->nonce || a->info.pid != (uint32_t)peer.pid ||
             a->info.start_time != peer.start_time)
                 return -ESTALE;
+        attachment_set_life(a, hello->life, hello->life_fd);
         bind_connection(c, a);
         return 0;
 }

@@ -97,7 +97,7 @@ static int parse_hello(const WirePacket *packet, WireMessage *ret)
         memcpy(&hello, packet->data, sizeof(hello));
         if (hello.header.seq != 0)
                 return -EBADMSG;
-        if (!memchr(hello.name, 0, sizeof(hello.name)))
+        if (hello._pad != 0 || !memchr(hello.name, 0, sizeof(hello.name)))
                 return -EBADMSG;
         if (hello.header.type == MH_WIRE_HELLO &&
             (hello.client != 0 || !all_zero(hello.segment, sizeof(hello.segment))))

@@ -12,15 +12,9 @@
  * died, the next one may take us for gone, and give our id to somebody else. So the connection is looked at once more when the
  * segment is mapped. A daemon says "gone" only when it has no connection of ours, and then looks whether we map; we map,
  * and then look whether the connection stands. One of the two looks last.
- *
- * A client that does not map is dead when its connection ends. While there is no daemon, nobody is there to see that: the
- * next one finds a client without a connection in a process that lives. Has it nothing to ask at present, or did it call
- * execve(), or detach in vain? So it has a socket that does nothing, and is open as long as the attachment is in use.
  */
 
-#include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/process.h"
@@ -107,16 +101,6 @@ static int make_sure(mh_client *c, uint64_t deadline)
         return r == -ESTALE ? -EAGAIN : r == -ETIMEDOUT ? -ENOTCONN : r;
 }
 
-/* For who does not map. */
-static int open_life(mh_client *c)
-{
-        int fd;
-
-        guard_close(&c->life);
-        fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        return fd < 0 ? -errno : guard_take(fd, &c->life);
-}
-
 /* One attachment, mapped if that was granted. Returns as map_segment() does. */
 static int attach_once(mh_client *c, uint32_t flags, uint64_t deadline)
 {
@@ -129,10 +113,6 @@ static int attach_once(mh_client *c, uint32_t flags, uint64_t deadline)
                 if (r < 0)
                         return r;
         } while (c->nonce == 0);
-        r = flags == 0 ? open_life(c) : 0;
-        if (r < 0)
-                return r;
-
         r = handshake_hello(c, flags, deadline, &hello);
         if (r < 0)
                 return r == -ETIMEDOUT ? -ENOTCONN : r;

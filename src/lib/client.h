@@ -52,7 +52,7 @@ struct mh_client {
         uint64_t nonce;
         uint8_t segment_id[16];
         Guard segment_fd;
-        Guard life;  /* if it does not map: while this is open, the attachment is in use; see attach.c */
+        Guard life;  /* if it does not map: while this is open, the attachment is in use; see handshake.c */
         bool mapped; /* and so this process works on it */
         void *ledger;
 

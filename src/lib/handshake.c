@@ -14,7 +14,9 @@
 
 #include "lib/handshake.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/process.h"
@@ -168,7 +170,8 @@ static struct mh_wire_hello make_hello(const mh_client *c, enum mh_wire_type typ
                 .flags = flags,
                 .start_time = c->start_time,
                 .nonce = c->nonce,
-                .life = guard_holds(&c->life) ? c->life.ino : 0,
+                .life = c->life.fd >= 0 ? c->life.ino : 0,
+                .life_fd = c->life.fd >= 0 ? (uint32_t)c->life.fd : 0,
         };
         char comm[PROCESS_COMM_MAX];
 
@@ -177,12 +180,32 @@ static struct mh_wire_hello make_hello(const mh_client *c, enum mh_wire_type typ
         return hello;
 }
 
-int handshake_hello(const mh_client *c, uint32_t flags, uint64_t deadline, Handshake *ret)
+/*
+ * A client that does not map is dead when its connection ends. While there is no daemon, nobody is there to see that: the next
+ * one finds a client without a connection in a process that lives. Has it nothing to ask at present, or did it call
+ * execve(), or detach in vain? So it has a socket that does nothing, and is open as long as the attachment is in use.
+ */
+static int open_life(mh_client *c)
 {
-        struct mh_wire_hello hello = make_hello(c, MH_WIRE_HELLO, flags);
+        int fd;
+
+        if (guard_holds(&c->life))
+                return 0;
+        c->life = GUARD_NONE;
+        fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        return fd < 0 ? -errno : guard_take(fd, &c->life);
+}
+
+int handshake_hello(mh_client *c, uint32_t flags, uint64_t deadline, Handshake *ret)
+{
         Handshake result = { .socket = GUARD_NONE, .segment_fd = GUARD_NONE };
+        struct mh_wire_hello hello;
         int fd, r;
 
+        r = flags == 0 ? open_life(c) : 0;
+        if (r < 0)
+                return r;
+        hello = make_hello(c, MH_WIRE_HELLO, flags);
         r = run(c, &hello, deadline, &result.socket, &fd, &result.welcome);
         if (r < 0)
                 return r;
@@ -199,12 +222,15 @@ int handshake_hello(const mh_client *c, uint32_t flags, uint64_t deadline, Hands
 
 int handshake_resume(mh_client *c, uint64_t deadline)
 {
-        struct mh_wire_hello hello = make_hello(c, MH_WIRE_RESUME,
-                                                c->mapped ? MH_WIRE_HELLO_MAPS | MH_WIRE_HELLO_LEDGER : 0);
         struct mh_wire_welcome welcome;
+        struct mh_wire_hello hello;
         Guard socket;
         int fd, r;
 
+        /* It may have been closed with all the rest. If there is none to be had now, the daemon is told that there is none. */
+        if (!c->mapped)
+                (void)open_life(c);
+        hello = make_hello(c, MH_WIRE_RESUME, c->mapped ? MH_WIRE_HELLO_MAPS | MH_WIRE_HELLO_LEDGER : 0);
         hello.client = c->id;
         memcpy(hello.segment, c->segment_id, sizeof(hello.segment));
 

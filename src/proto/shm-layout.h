@@ -33,7 +33,7 @@
  *
  * Change log
  *
- *   1  the first published format
+ *   1  the first published format; until then it may change
  */
 
 #include <assert.h>
@@ -126,9 +126,9 @@ struct mh_shm_shared {
         uint64_t daemon_start_time; /* clock ticks since boot, field 22 of /proc/PID/stat */
         uint32_t daemon_pid;
         uint32_t client_hwm; /* client ids below this have their entry and hazards reserved */
-        uint64_t
-                limit_client_handles; /* per client; UINT64_MAX: none. Enforced for those whose ledger the daemon writes */
-        uint64_t limit_client_scratch; /* bytes per client; likewise */
+        /* per client, handles and bytes; UINT64_MAX: none. Enforced for those whose ledger the daemon writes */
+        uint64_t limit_client_handles;
+        uint64_t limit_client_scratch;
         uint64_t _pad0[3];
 
         /* raised by anybody, by compare-and-swap, after the pages were reserved; read often */
@@ -174,13 +174,13 @@ struct mh_shm_outcome {
 };
 
 struct mh_shm_client {
-        uint32_t state; /* enum mh_shm_client_state; the truth about the entry */
-        uint32_t flags; /* MH_SHM_CLIENT_* */
-        uint32_t pid;   /* as the daemon sees it; 0: it cannot */
-        uint32_t _pad0;
+        uint32_t state;      /* enum mh_shm_client_state; the truth about the entry */
+        uint32_t flags;      /* MH_SHM_CLIENT_* */
+        uint32_t pid;        /* as the daemon sees it; 0: it cannot */
+        uint32_t life_fd;    /* of `life`; changes only while that is 0 */
         uint64_t start_time; /* of that process, clock ticks since boot; 0: unknown */
         uint64_t nonce;      /* from its attach */
-        uint64_t life; /* from its attach: the inode number of a socket that it has open as long as it lives; 0: none */
+        uint64_t life; /* who does not map: inode number of a socket that is open while it uses this entry; or 0 */
         uint64_t attached_usec; /* CLOCK_REALTIME, for people */
         char name[32];          /* NUL-terminated; for people */
         struct mh_shm_intent intent;
@@ -287,18 +287,18 @@ struct mh_shm_chunk {
 
 /*
  * Hints for limits and for people, one line per thread; only the sums mean something, and a line may well be below zero.
- * All but handles and disowned_bytes only grow.
+ * The first five but handles only grow. alloc less free less disowned less lost is what the client owns, at most: it cannot know
+ * what others free.
  */
 struct mh_shm_account_line {
-        uint64_t handles;     /* ledger words that are not zero */
-        uint64_t created;     /* handles that this client made */
-        uint64_t destroyed;   /* handles that this client was the last to close */
-        uint64_t alloc_bytes; /* scratch taken, in bytes of whole blocks */
-        uint64_t free_bytes;  /* scratch freed by this client, whoever had taken it */
-        /* what of the difference this client does not own: what it gave to handles, less what it freed of others'. What is left is
-         * what it owns, at most: it cannot know what others free. */
-        uint64_t disowned_bytes;
-        uint64_t _pad[2];
+        uint64_t handles;        /* ledger words that are not zero */
+        uint64_t created;        /* handles that this client made */
+        uint64_t destroyed;      /* handles that this client was the last to close */
+        uint64_t alloc_bytes;    /* scratch taken, in bytes of whole blocks */
+        uint64_t free_bytes;     /* scratch freed by this client, whoever had taken it */
+        uint64_t disowned_bytes; /* what it gave to handles, less what it freed of others' */
+        uint64_t lost_bytes; /* the first line: what others had freed when it was last counted; by compare-and-swap */
+        uint64_t _pad[1];
 };
 
 struct mh_shm_account {

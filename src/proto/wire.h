@@ -16,7 +16,7 @@
  *
  * Change log
  *
- *   1  the first published version
+ *   1  the first published version; until then it may change
  */
 
 #include <assert.h>
@@ -75,7 +75,9 @@ struct mh_wire_hello {
         uint32_t client;     /* Resume: the client id; Hello: 0 */
         uint64_t start_time; /* field 22 of the sender's /proc/self/stat, or 0 if it cannot tell */
         uint64_t nonce;
-        uint64_t life; /* a socket that the sender has open as long as it uses the attachment: its inode number; or 0 */
+        uint64_t life;    /* who does not map: inode number of a socket that is open while this is in use; or 0 */
+        uint32_t life_fd; /* its descriptor */
+        uint32_t _pad;
         uint8_t segment[16]; /* Resume: the segment's id; Hello: zero */
         char name[32];       /* NUL-terminated, for people; may be empty */
 };
@@ -165,7 +167,7 @@ struct mh_wire_give {
 
 static_assert(sizeof(struct mh_wire_header) == 16, "protocol");
 static_assert(sizeof(struct mh_wire_error) == 24, "protocol");
-static_assert(sizeof(struct mh_wire_hello) == 104, "protocol");
+static_assert(sizeof(struct mh_wire_hello) == 112, "protocol");
 static_assert(sizeof(struct mh_wire_welcome) == 72, "protocol");
 static_assert(sizeof(struct mh_wire_detach) == 16, "protocol");
 static_assert(sizeof(struct mh_wire_new) == 24, "protocol");

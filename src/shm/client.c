@@ -77,6 +77,7 @@ static void fill(struct mh_shm_client *c, const ClientInfo *info)
         store_relaxed(&c->pid, info->pid);
         store_relaxed(&c->start_time, info->start_time);
         store_relaxed(&c->nonce, info->nonce);
+        store_relaxed(&c->life_fd, info->life_fd);
         store_relaxed(&c->life, info->life);
         store_relaxed(&c->attached_usec, (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
         memcpy(c->name, info->name, sizeof(c->name));
@@ -138,6 +139,17 @@ void client_free(Segment *seg, uint32_t id)
         store_sc(&seg->clients[id].state, MH_SHM_CLIENT_FREE);
 }
 
+void client_set_life(Segment *seg, uint32_t id, uint64_t life, uint32_t life_fd)
+{
+        struct mh_shm_client *c = &seg->clients[id];
+
+        assert(id < seg->n_clients);
+        /* The daemon may die in between, and the next one must not look for what never was: in this order, which release keeps. */
+        store_release(&c->life, 0);
+        store_release(&c->life_fd, life_fd);
+        store_release(&c->life, life);
+}
+
 void client_info(const Segment *seg, uint32_t id, ClientInfo *ret)
 {
         const struct mh_shm_client *c = &seg->clients[id];
@@ -149,6 +161,7 @@ void client_info(const Segment *seg, uint32_t id, ClientInfo *ret)
                 .start_time = load_relaxed(&c->start_time),
                 .nonce = load_relaxed(&c->nonce),
                 .life = load_relaxed(&c->life),
+                .life_fd = load_relaxed(&c->life_fd),
         };
         memcpy(ret->name, c->name, sizeof(ret->name));
         ret->name[sizeof(ret->name) - 1] = '\0';

@@ -13,7 +13,8 @@ typedef struct ClientInfo {
         uint32_t pid;
         uint64_t start_time;
         uint64_t nonce;
-        uint64_t life;
+        uint64_t life; /* 0: none */
+        uint32_t life_fd;
         char name[32]; /* NUL-terminated */
 } ClientInfo;
 
@@ -34,6 +35,9 @@ void client_kill(Segment *seg, uint32_t id);
 
 /* DEAD to FREE: the last step of reaping. */
 void client_free(Segment *seg, uint32_t id);
+
+/* Another socket tells that it lives. */
+void client_set_life(Segment *seg, uint32_t id, uint64_t life, uint32_t life_fd);
 
 /* A copy of the entry with bounded strings. `id` below n_clients and not FREE. */
 void client_info(const Segment *seg, uint32_t id, ClientInfo *ret);

@@ -26,7 +26,7 @@ static inline void holder_set(Actor *a, uint32_t slot)
 }
 
 /* For a client whose bit is not in the slot. */
-uint64_t holder_clear_in_group(Actor *a, uint32_t slot);
+_noinline_ uint64_t holder_clear_in_group(Actor *a, uint32_t slot);
 
 /* What is left of the word: not 0 if others of this group hold the handle. */
 static inline uint64_t holder_clear(Actor *a, uint32_t slot)
@@ -41,7 +41,7 @@ static inline uint64_t holder_clear(Actor *a, uint32_t slot)
 }
 
 /* The words beyond the first: are they all zero but for `own` in that of `group`? */
-bool holder_rest_is(Segment *seg, uint32_t slot, unsigned groups, unsigned group, uint64_t own);
+_cold_ bool holder_rest_is(Segment *seg, uint32_t slot, unsigned groups, unsigned group, uint64_t own);
 
 /* Does nobody else hold it? Who reads the words of the groups has said DYING before: their number is raised before a bit in them is set. */
 static inline bool holder_alone(Actor *a, uint32_t slot)

@@ -12,9 +12,7 @@
  * word of a span that is this actor's, which nobody else changes.
  */
 
-#include <assert.h>
 #include <errno.h>
-#include <string.h>
 
 #include "base/atomics.h"
 #include "base/likely.h"
@@ -52,10 +50,13 @@ uint64_t scratch_owned_in(Actor *a, uint32_t span)
         }
         if (span_state(word) != MH_SHM_SPAN_SMALL || span_client(word) != a->id || span_arg(word) >= MH_SHM_CLASSES)
                 return 0;
-        n = class_blocks(span_arg(word));
+        /* Another thread of this client may be about to give it back. */
+        hazard_set(a, span);
+        n = load_sc(&entry->word) == word ? class_blocks(span_arg(word)) : 0;
         for (uint32_t i = 0; i < n; i++)
                 if (owner_kind(load_sc(&span_owners(a->seg, span)[i])) == MH_SHM_OWNER_CLIENT)
                         sum += class_size(span_arg(word));
+        hazard_clear(a);
         return sum;
 }
 
@@ -76,23 +77,40 @@ static bool is_limited(const Actor *a)
         return load_relaxed(&a->shared->limit_client_scratch) != UINT64_MAX;
 }
 
-/* A limit is the client's, not one of its threads': all their lines are summed up. */
+static bool is_same(const struct mh_shm_account_line *a, const struct mh_shm_account_line *b)
+{
+        return a->alloc_bytes == b->alloc_bytes && a->free_bytes == b->free_bytes &&
+               a->disowned_bytes == b->disowned_bytes && a->lost_bytes == b->lost_bytes;
+}
+
+/* Counts what is owned, and notes what others freed. If other threads of this client went on meanwhile, that is left to the next one. */
+static uint64_t count_anew(Actor *a, const struct mh_shm_account_line *before)
+{
+        uint64_t counted = count_owned(a), lost = before->lost_bytes;
+        struct mh_shm_account_line after = account_sum(a->page);
+
+        if (is_same(before, &after))
+                (void)cas_sc(&a->page->line[0].lost_bytes, &lost, lost + account_owned(before) - counted);
+        return counted;
+}
+
+/*
+ * A limit is the client's, not one of its threads': all their lines are summed up. Threads that come to it in the same instant may
+ * pass it by one block each, because what is taken is counted afterwards.
+ */
 static int check_quota(Actor *a, uint64_t size)
 {
-        uint64_t limit = load_relaxed(&a->shared->limit_client_scratch), owned, counted;
+        uint64_t limit = load_relaxed(&a->shared->limit_client_scratch);
         struct mh_shm_account_line sum;
 
-        if (limit == UINT64_MAX)
+        if (!is_limited(a))
                 return 0;
         if (size > limit)
                 return -EDQUOT;
         sum = account_sum(a->page);
-        owned = account_owned(&sum);
-        if ((int64_t)owned < 0 || owned <= limit - size)
+        if (account_owned(&sum) <= limit - size || count_anew(a, &sum) <= limit - size)
                 return 0;
-        counted = count_owned(a);
-        actor_count(&a->account->disowned_bytes, owned - counted);
-        return counted <= limit - size ? 0 : -EDQUOT;
+        return -EDQUOT;
 }
 
 /* ------------------------------------------------------------------------------------------------ small blocks */
@@ -346,7 +364,6 @@ void scratch_tidy(Actor *a)
 
 /* ------------------------------------------------------------------------------------------------ freeing */
 
-/* The block that this index names, alive. block_done() must follow a success. */
 int scratch_find(Actor *a, uint64_t scratch, Block *ret, uint64_t *ret_owner)
 {
         int r;
@@ -372,7 +389,7 @@ static void count_down(Actor *a, uint64_t class, uint32_t span)
         if (*countdown > 1)
                 (*countdown)--;
         else if (a->classes[class].span == span + 1)
-                *countdown = class_blocks(class); /* as when it was claimed: it stays for now */
+                *countdown = class_blocks(class); /* it stays for now: see stock_refill() */
         else
                 stock_consider(a, span);
 }

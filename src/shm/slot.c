@@ -45,8 +45,14 @@ static bool type_is_valid(unsigned type)
 
 /* ------------------------------------------------------------------------------------------------ accounts */
 
-static _cold_ int check_quota_of_all(const Actor *a, uint64_t limit)
+static inline bool is_limited(const Actor *a)
 {
+        return load_relaxed(&a->shared->limit_client_handles) != UINT64_MAX;
+}
+
+static _cold_ int check_quota_of_all(const Actor *a)
+{
+        uint64_t limit = load_relaxed(&a->shared->limit_client_handles);
         int64_t handles = (int64_t)account_sum(a->page).handles;
 
         return handles >= 0 && (uint64_t)handles >= limit ? -EDQUOT : 0;
@@ -54,13 +60,12 @@ static _cold_ int check_quota_of_all(const Actor *a, uint64_t limit)
 
 /*
  * A line is one thread's, and may be below zero or far above what the client holds, where one thread opens and another one
- * closes: where there is a limit, all are summed up.
+ * closes: where there is a limit, all are summed up. Threads that come to it in the same instant may pass it by one handle each,
+ * because what is taken is counted afterwards.
  */
 static inline int check_quota(const Actor *a)
 {
-        uint64_t limit = load_relaxed(&a->shared->limit_client_handles);
-
-        return likely(limit == UINT64_MAX) ? 0 : check_quota_of_all(a, limit);
+        return likely(!is_limited(a)) ? 0 : check_quota_of_all(a);
 }
 
 /* ------------------------------------------------------------------------------------------------ the end of a handle */
@@ -166,13 +171,16 @@ static inline bool destroy_alone(Actor *a, uint32_t slot)
         return cas_sc(&s->state, &seen, state_with(live, MH_SHM_PHASE_DEAD, a->id));
 }
 
-/* DEAD and this client's, its bit set: keeps it as RESERVED. False: it cannot be, or there are enough. */
+/*
+ * DEAD and this client's, its bit set: keeps it as RESERVED. False: it cannot be, or there are enough. What is kept counts as held, and
+ * helps no other thread; so where there is a limit, none is.
+ */
 static inline bool keep(Actor *a, uint32_t slot)
 {
         struct mh_shm_slot *s = &a->slots[slot];
         uint64_t next;
 
-        if (unlikely(a->n_kept >= a->max_kept))
+        if (unlikely(a->n_kept >= a->max_kept) || unlikely(is_limited(a)))
                 return false;
         next = state_after(a->seg, load_relaxed(&s->state)); /* DEAD by us: nobody else changes it */
         if (unlikely(!next))
@@ -336,10 +344,10 @@ void slot_unreserve(Actor *a, uint32_t slot)
         ledger_settle(a, slot, 0);
 }
 
-/* Fills half of what may be kept. -ENOSPC and the like only if there is none at all. */
+/* Fills half of what may be kept, or takes the one that is needed. -ENOSPC and the like only if there is none at all. */
 static int refill(Actor *a)
 {
-        unsigned n = a->max_kept / 2 + 1;
+        unsigned n = is_limited(a) ? 1 : a->max_kept / 2 + 1;
         int r = 0;
 
         while (a->n_kept < n && r == 0) {

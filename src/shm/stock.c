@@ -11,7 +11,6 @@
  * Relaxed are: hints, which need no order with anything; and the word of a span that is this actor's, which nobody else changes.
  */
 
-#include <errno.h>
 #include <string.h>
 
 #include "base/atomics.h"
@@ -167,10 +166,6 @@ static bool keep_spare(Actor *a, uint32_t span)
         return false;
 }
 
-/*
- * A span of this actor's, not the one blocks are taken from, may be empty now. To look costs a pass over its owner words; when
- * some are found in use, at least so many frees must come before it is worth to look again.
- */
 void stock_consider(Actor *a, uint32_t span)
 {
         struct mh_shm_span *entry = &a->spans[span];
@@ -275,7 +270,6 @@ static int claim_span(Actor *a, unsigned class)
         return 0;
 }
 
-/* Finds candidates for the class. -ENOSPC. */
 int stock_refill(Actor *a, unsigned class)
 {
         int r;
@@ -284,6 +278,9 @@ int stock_refill(Actor *a, unsigned class)
         for (;;) {
                 if (refill_from_span(a, class))
                         return 0;
+                /* It is left, and all of it was taken: before so many frees it need not be looked at again. */
+                if (a->classes[class].span)
+                        a->owners[a->classes[class].span - 1].countdown = class_blocks(class);
                 if (find_own_span(a, class, OWN_WORDS_LOOKED_AT, OWN_SPANS_LOOKED_AT) || adopt_span(a, class))
                         continue;
                 r = claim_span(a, class);

@@ -5,14 +5,16 @@
  * The spans of an actor, from which it takes small blocks. See stock.c.
  */
 
+#include "base/likely.h"
 #include "shm/actor.h"
 
 /* Finds candidates for the class. -ENOSPC. */
-int stock_refill(Actor *a, unsigned class);
+_cold_ int stock_refill(Actor *a, unsigned class);
 
 /*
  * A span of this actor's, not the one blocks are taken from, may be empty now: then it is kept or given back. To look costs a pass over
- * its owner words, so it is not done with each free: see its countdown.
+ * its owner words, so it is not done with each free: when some are found in use, at least so many frees must come before it is worth to
+ * look again.
  */
 void stock_consider(Actor *a, uint32_t span);
 

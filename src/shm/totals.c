@@ -230,8 +230,9 @@ static uint64_t recount_clients(Actor *daemon)
                         struct mh_shm_account_line *line = line_of(seg, id);
 
                         /* For now it owns nothing. */
-                        store_relaxed(&line->disowned_bytes,
-                                      load_relaxed(&line->alloc_bytes) - load_relaxed(&line->free_bytes));
+                        store_relaxed(&line->lost_bytes, load_relaxed(&line->alloc_bytes) -
+                                                                 load_relaxed(&line->free_bytes) -
+                                                                 load_relaxed(&line->disowned_bytes));
                         store_relaxed(&line->handles, count_ledger(seg, id));
                 }
         for (uint32_t span = 0; span_entry(seg, span); span++) {
@@ -239,7 +240,7 @@ static uint64_t recount_clients(Actor *daemon)
 
                 bytes += count.used;
                 if (count.owned && is_ours(seg, count.client))
-                        (void)fetch_sub_relaxed(&line_of(seg, count.client)->disowned_bytes, count.owned);
+                        (void)fetch_sub_relaxed(&line_of(seg, count.client)->lost_bytes, count.owned);
         }
         return bytes;
 }

@@ -311,6 +311,7 @@ static inline struct mh_shm_account_line account_sum(const struct mh_shm_account
                 sum.destroyed += __atomic_load_n(&line->destroyed, __ATOMIC_RELAXED);
                 sum.alloc_bytes += __atomic_load_n(&line->alloc_bytes, __ATOMIC_RELAXED);
                 sum.free_bytes += __atomic_load_n(&line->free_bytes, __ATOMIC_RELAXED);
+                sum.lost_bytes += __atomic_load_n(&line->lost_bytes, __ATOMIC_RELAXED);
                 sum.disowned_bytes += __atomic_load_n(&line->disowned_bytes, __ATOMIC_RELAXED);
         }
         return sum;
@@ -319,5 +320,5 @@ static inline struct mh_shm_account_line account_sum(const struct mh_shm_account
 /* Scratch that its client owns, in bytes, at most. Of a single line it may be below zero. */
 static inline uint64_t account_owned(const struct mh_shm_account_line *line)
 {
-        return line->alloc_bytes - line->free_bytes - line->disowned_bytes;
+        return line->alloc_bytes - line->free_bytes - line->disowned_bytes - line->lost_bytes;
 }

@@ -397,6 +397,31 @@ Test(restart, detaching_in_vain)
         witness = mh_detach(witness);
 }
 
+/* A client that does not map, and whose program closes what is not its own; while there is no daemon, nobody sees that. */
+Test(restart, closing_everything_while_there_is_no_daemon)
+{
+        mh_client *idle = NULL, *witness = NULL;
+        mh_handle own, kept;
+
+        cr_assert_eq(mh_attach(&witness, NULL, 0), 0);
+        cr_assert_eq(mh_new(witness, MH_TYPE_EVENT, &own), 0);
+        cr_assert_eq(mh_attach(&idle, NULL, MH_ATTACH_NO_MAP), 0);
+        cr_assert_eq(mh_new(idle, MH_TYPE_EVENT, &kept), 0);
+        cr_assert(private_kill_daemon());
+        cr_assert_eq(close(idle->socket.fd), 0);
+        cr_assert_eq(close(idle->life.fd), 0);
+        cr_assert_eq(mh_open(idle, kept, NULL), 0);
+
+        /* It has another socket by which the third daemon knows that it is there. */
+        cr_assert(private_kill_daemon());
+        cr_assert_eq(private_work_until_served(witness, own), 0);
+        deadline_sleep(deadline_in(5 * DEADLINE_SECOND));
+        cr_assert_eq(mh_close(idle, kept, NULL), 0);
+        cr_assert_eq(mh_close(idle, kept, NULL), 0);
+        idle = mh_detach(idle);
+        witness = mh_detach(witness);
+}
+
 Test(restart, detaching_while_there_is_no_daemon)
 {
         mh_client *c = NULL, *other = NULL;

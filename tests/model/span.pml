@@ -376,7 +376,7 @@ not_taken:
     forget(c, a);
     goto again;
 
-free_own: /* free_own(): the span stays, as only we give it back */
+free_own: /* scratch_free(): the span stays, as only we give it back */
     atomic {
       TOUCH;
       x = OWNED(g, c);
@@ -422,7 +422,7 @@ free: /* block_find(), scratch_free(); of a handle's block: give_drop_refs() */
     release_orphan(c, a);
 #endif
 
-    /* consider_release(): empty, its own, and not the one it takes from */
+    /* stock_consider(): empty, its own, and not the one it takes from */
     if
     :: W == WORD(GEN(W), MINE, c) && !using
     :: else -> goto settled

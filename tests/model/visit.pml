@@ -308,7 +308,7 @@ give: /* give_pinned(), of its own block: no visit */
       goto next
     };
 
-give_back: /* consider_release(), reclaim_spare() */
+give_back: /* stock_consider(), reclaim_spare() */
     atomic {
       TOUCH;
       if

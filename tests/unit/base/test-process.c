@@ -183,7 +183,7 @@ Test(process, nobody)
                 cr_assert_eq(process_pidfd_started(pids[i], 1), -ESRCH);
                 cr_assert_eq(process_comm(pids[i], comm), -ESRCH);
                 cr_assert_eq(process_maps_file(pids[i], 1, 1), -ESRCH);
-                cr_assert_eq(process_has_socket(pids[i], 1), -ESRCH);
+                cr_assert_eq(process_has_socket(pids[i], 1, 1), -ESRCH);
         }
         cr_assert_eq(v, 42);
 }
@@ -339,13 +339,15 @@ Test(process, zombie_maps_nothing, .init = make_file)
 
 /* ------------------------------------------------------------------------------------------------ sockets */
 
+static int its_fd;
+
 static ino_t open_socket(void)
 {
         struct stat st;
-        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-        cr_assert_geq(fd, 0);
-        cr_assert_eq(fstat(fd, &st), 0);
+        its_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        cr_assert_geq(its_fd, 0);
+        cr_assert_eq(fstat(its_fd, &st), 0);
         return st.st_ino;
 }
 
@@ -392,15 +394,16 @@ Test(process, has_a_socket_or_not)
         ino_t ino = open_socket();
         Child with = child_start(stay), without = child_start(close_all_and_stay), new = child_start(exec_and_stay);
 
-        cr_assert_eq(process_has_socket(getpid(), ino), 1);
-        cr_assert_eq(process_has_socket(getpid(), ino + (1 << 20)), 0);
-        cr_assert_eq(process_has_socket(with.pid, ino), 1);
-        cr_assert_eq(process_has_socket(without.pid, ino), 0);
-        cr_assert_eq(process_has_socket(new.pid, ino), 0);
+        cr_assert_eq(process_has_socket(getpid(), its_fd, ino), 1);
+        cr_assert_eq(process_has_socket(getpid(), its_fd, ino + 1), 0);
+        cr_assert_eq(process_has_socket(getpid(), STDERR_FILENO, ino), 0);
+        cr_assert_eq(process_has_socket(with.pid, its_fd, ino), 1);
+        cr_assert_eq(process_has_socket(without.pid, its_fd, ino), 0);
+        cr_assert_eq(process_has_socket(new.pid, its_fd, ino), 0);
         child_end(&with);
         child_end(&without);
         child_end(&new);
-        cr_assert_eq(process_has_socket(with.pid, ino), -ESRCH);
+        cr_assert_eq(process_has_socket(with.pid, its_fd, ino), -ESRCH);
 }
 
 Test(process, a_thread_may_have_the_socket)
@@ -408,9 +411,9 @@ Test(process, a_thread_may_have_the_socket)
         ino_t ino = open_socket();
         Child leaderless = child_start(leader_exits), unshared = child_start(unshare_and_close);
 
-        cr_assert_eq(process_has_socket(leaderless.pid, ino), 1);
-        cr_assert_eq(process_has_socket(leaderless.pid, ino + (1 << 20)), 0);
-        cr_assert_eq(process_has_socket(unshared.pid, ino), 1);
+        cr_assert_eq(process_has_socket(leaderless.pid, its_fd, ino), 1);
+        cr_assert_eq(process_has_socket(leaderless.pid, its_fd, ino + 1), 0);
+        cr_assert_eq(process_has_socket(unshared.pid, its_fd, ino), 1);
         child_end(&leaderless);
         child_end(&unshared);
 }
@@ -446,7 +449,7 @@ Test(process, threads_that_come_and_go, .init = make_file)
                 int r = process_maps_file(c.pid, file_dev, file_ino);
 
                 cr_assert(r == 1 || r == -EAGAIN, "answered %d", r);
-                r = process_has_socket(c.pid, ino);
+                r = process_has_socket(c.pid, its_fd, ino);
                 cr_assert(r == 1 || r == -EAGAIN, "answered %d", r);
         }
         child_end(&c);

@@ -81,7 +81,7 @@ Test(wire, each_length_but_one_is_wrong)
         } kinds[] = {
                 { MH_WIRE_NEW, 24 },          { MH_WIRE_OPEN, 24 },   { MH_WIRE_CLOSE, 24 },
                 { MH_WIRE_SCRATCH, 24 },      { MH_WIRE_GIVE, 32 },   { MH_WIRE_DETACH, 16 },
-                { MH_WIRE_SCRATCH_FREE, 24 }, { MH_WIRE_HELLO, 104 }, { MH_WIRE_RESUME, 104 },
+                { MH_WIRE_SCRATCH_FREE, 24 }, { MH_WIRE_HELLO, 112 }, { MH_WIRE_RESUME, 112 },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
@@ -147,11 +147,11 @@ Test(wire, descriptors_belong_to_resume_and_to_one_of_it)
         Buffer b;
 
         b = make_hello(MH_WIRE_RESUME);
-        cr_expect_eq(parse(&b, 104, 0, &m), 0);
-        cr_expect_eq(parse(&b, 104, 1, &m), 0);
-        cr_expect_eq(parse(&b, 104, 2, &m), -EBADMSG);
+        cr_expect_eq(parse(&b, 112, 0, &m), 0);
+        cr_expect_eq(parse(&b, 112, 1, &m), 0);
+        cr_expect_eq(parse(&b, 112, 2, &m), -EBADMSG);
         b = make_hello(MH_WIRE_HELLO);
-        cr_expect_eq(parse(&b, 104, 1, &m), -EBADMSG);
+        cr_expect_eq(parse(&b, 112, 1, &m), -EBADMSG);
         b = make(MH_WIRE_OPEN, 24, 1);
         cr_expect_eq(parse(&b, 24, 1, &m), -EBADMSG);
 }
@@ -162,11 +162,11 @@ Test(wire, hello_of_other_protocols_and_versions)
         WireMessage m;
 
         b.hello.magic = 0;
-        cr_expect_eq(parse(&b, 104, 0, &m), -EPROTO);
+        cr_expect_eq(parse(&b, 112, 0, &m), -EPROTO);
         b = make_hello(MH_WIRE_HELLO);
         b.hello.version_min = 2;
         b.hello.version_max = 9;
-        cr_expect_eq(parse(&b, 104, 0, &m), -EPROTONOSUPPORT);
+        cr_expect_eq(parse(&b, 112, 0, &m), -EPROTONOSUPPORT);
         b.header.size = 200;
         cr_expect_eq(parse(&b, 200, 0, &m), -EPROTONOSUPPORT, "whatever its length");
         b.header.size = 23;
@@ -174,7 +174,7 @@ Test(wire, hello_of_other_protocols_and_versions)
         b = make_hello(MH_WIRE_HELLO);
         b.hello.version_min = 0;
         b.hello.version_max = 9;
-        cr_expect_eq(parse(&b, 104, 0, &m), 0);
+        cr_expect_eq(parse(&b, 112, 0, &m), 0);
 }
 
 Test(wire, hello_says_nothing_that_only_resume_may_say)
@@ -184,19 +184,19 @@ Test(wire, hello_says_nothing_that_only_resume_may_say)
 
         b = make_hello(MH_WIRE_HELLO);
         b.hello.client = 1;
-        cr_expect_eq(parse(&b, 104, 0, &m), -EBADMSG);
+        cr_expect_eq(parse(&b, 112, 0, &m), -EBADMSG);
         b = make_hello(MH_WIRE_HELLO);
         b.hello.segment[3] = 1;
-        cr_expect_eq(parse(&b, 104, 0, &m), -EBADMSG);
+        cr_expect_eq(parse(&b, 112, 0, &m), -EBADMSG);
         b = make_hello(MH_WIRE_RESUME);
         b.hello.client = 1;
         b.hello.segment[3] = 1;
-        cr_expect_eq(parse(&b, 104, 0, &m), 0);
+        cr_expect_eq(parse(&b, 112, 0, &m), 0);
         memset(b.hello.name, 'n', sizeof(b.hello.name));
-        cr_expect_eq(parse(&b, 104, 0, &m), -EBADMSG);
+        cr_expect_eq(parse(&b, 112, 0, &m), -EBADMSG);
         b = make_hello(MH_WIRE_RESUME);
         b.header.seq = 1;
-        cr_expect_eq(parse(&b, 104, 0, &m), -EBADMSG);
+        cr_expect_eq(parse(&b, 112, 0, &m), -EBADMSG);
         b = make(MH_WIRE_DETACH, 16, 1);
         cr_expect_eq(parse(&b, 16, 0, &m), -EBADMSG);
 }

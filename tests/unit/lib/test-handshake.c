@@ -22,10 +22,12 @@ static void set_up(void)
         client->nonce = 42;
         client->socket = GUARD_NONE;
         client->segment_fd = GUARD_NONE;
+        client->life = GUARD_NONE;
 }
 
 TestSuite(handshake, .init = set_up, .fini = fake_clean_up, .timeout = 60);
 
+/* But for the one that a client has that does not map. */
 static unsigned count_fds(void)
 {
         DIR *d = opendir("/proc/self/fd");
@@ -34,7 +36,7 @@ static unsigned count_fds(void)
         while (readdir(d))
                 n++;
         (void)closedir(d);
-        return n;
+        return n - guard_holds(&client->life);
 }
 
 static struct mh_wire_welcome answer;

@@ -80,7 +80,7 @@ static inline unsigned fixture_phase(Fixture *f, uint64_t handle)
 /* From now on the account says so much, whatever it said. */
 static inline void fixture_own(Actor *a, uint64_t bytes)
 {
-        a->account->disowned_bytes = a->account->alloc_bytes - a->account->free_bytes - bytes;
+        a->page->line[0].lost_bytes += account_owned(a->account) - bytes;
 }
 
 void fixture_set_ledger(Actor *a, uint32_t slot, uint64_t word);

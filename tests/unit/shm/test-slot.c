@@ -386,9 +386,9 @@ Test(slot, quota_and_kept_slots)
 
         open_two();
         a.max_kept = 8;
-        f.seg.shared->limit_client_handles = 10;
         h[0] = make(&a);
         cr_assert_gt(a.n_kept, 0);
+        f.seg.shared->limit_client_handles = 10; /* by the next daemon */
         for (n = 1; n < 10; n++) {
                 other[n] = make(&b);
                 cr_assert_eq(slot_open(&a, other[n], NULL), 0, "%u", n);
@@ -399,6 +399,29 @@ Test(slot, quota_and_kept_slots)
         cr_assert_eq(closed(&a, h[0]), BOTH);
         cr_assert_eq(slot_open(&a, other[n], NULL), 0);
         slot_keep_none(&a);
+        fixture_done(&f);
+}
+
+/* Where there is a limit, none is kept: they would help one thread and hinder the others. */
+Test(slot, quota_of_threads_that_keep_slots)
+{
+        uint64_t h[10], untouched = 77;
+        Actor second;
+
+        open_two();
+        actor_init(&second, &f.seg, a.id, segment_ledger(&f.seg, a.id));
+        actor_set_thread(&second, 1);
+        a.max_kept = second.max_kept = 8;
+        f.seg.shared->limit_client_handles = 10;
+        h[0] = make(&a);
+        for (unsigned i = 1; i < 10; i++)
+                h[i] = make(&second);
+        cr_assert_eq(slot_new(&a, 5, &untouched), -EDQUOT);
+        for (unsigned i = 0; i < 10; i++)
+                cr_assert_eq(closed(&second, h[i]), BOTH);
+        for (unsigned i = 0; i < 10; i++)
+                h[i] = make(&a);
+        cr_assert_eq(slot_new(&second, 5, &untouched), -EDQUOT);
         fixture_done(&f);
 }
 
