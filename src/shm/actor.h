@@ -18,19 +18,23 @@
 /* Slots that a client's own thread keeps ready, so that a handle that comes and goes costs no search. */
 #define ACTOR_KEPT_SLOTS 32U
 
-/* Blocks that this actor freed and that it can have again before it looks for others. */
-#define ACTOR_FREED 23U
+/* Blocks that this actor freed elsewhere and that it can have again before it looks for others. */
+#define ACTOR_FREED 17U
 
 /* Where small blocks of one size class come from next. */
 typedef struct ActorClass {
+        /* the one that was freed last in the group below, and is not among the candidates; NULL: there is none */
+        uint64_t *hot;       /* its owner word */
+        uint64_t hot_word;   /* what that says, but for who takes it */
+        uint64_t hot_index;  /* the scratch index that it has next */
         uint64_t candidates; /* blocks of a group of 64 that were free when it was looked at */
         uint64_t *owner;     /* the owner word of the group's first block */
         uint64_t offset;     /* of that block */
+        uint32_t size;       /* bytes of a block */
         uint32_t span;       /* plus one; 0: none */
-        uint32_t group;
         uint32_t n_freed;
         uint32_t freed
-                [ACTOR_FREED]; /* elsewhere: offsets in units of MH_SHM_BLOCK_ALIGN, of what may have become something else since */
+                [ACTOR_FREED]; /* offsets in units of MH_SHM_BLOCK_ALIGN, of what may have become something else since */
 } ActorClass;
 static_assert(sizeof(ActorClass) == 128, "found by a shift");
 

@@ -35,6 +35,8 @@ void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger)
                 .ledger = (uint64_t *)((uint8_t *)ledger + seg->ledger_slots),
                 .span_bits = (uint64_t *)((uint8_t *)ledger + seg->ledger_spans),
         };
+        for (unsigned i = 0; i < MH_SHM_CLASSES; i++)
+                ret->classes[i].size = class_size(i);
 }
 
 void actor_set_thread(Actor *a, unsigned thread)

@@ -167,17 +167,19 @@ static int take_freed(Actor *a, unsigned class, uint64_t *ret_scratch)
 
 static _noinline_ int alloc_small_anyhow(Actor *a, unsigned class, uint64_t *ret_scratch)
 {
+        ActorClass *k = &a->classes[class];
         int r;
 
-        if (check_quota(a, class_size(class)) < 0)
+        if (check_quota(a, k->size) < 0)
                 return -EDQUOT;
-        if (!a->classes[class].candidates) {
+        stock_cool(k);
+        if (!k->candidates) {
                 r = take_freed(a, class, ret_scratch);
                 if (r == 0)
                         return 0;
         }
         do {
-                if (!a->classes[class].candidates) {
+                if (!k->candidates) {
                         r = stock_refill(a, class);
                         if (r < 0)
                                 return r;
@@ -187,13 +189,26 @@ static _noinline_ int alloc_small_anyhow(Actor *a, unsigned class, uint64_t *ret
         return r;
 }
 
-/* The usual case of take_candidate(). */
+/*
+ * The usual cases: the block that was freed last, whose word is not even looked at, because between a free of ours and now only we
+ * could change it; else take_candidate().
+ */
 static inline int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
 {
         ActorClass *k = &a->classes[class];
-        uint64_t candidates = k->candidates, size = class_size(class), word, i, *owner;
+        uint64_t candidates, word, i, *owner = k->hot;
 
-        if (unlikely(is_limited(a)) || unlikely(!candidates))
+        if (unlikely(is_limited(a)))
+                return alloc_small_anyhow(a, class, ret_scratch);
+        if (owner) {
+                k->hot = NULL;
+                store_release(owner, k->hot_word | a->owner_word); /* as in take_block() */
+                actor_count_alloc(a, k->size);
+                *ret_scratch = k->hot_index;
+                return 0;
+        }
+        candidates = k->candidates;
+        if (unlikely(!candidates))
                 return alloc_small_anyhow(a, class, ret_scratch);
         i = (unsigned)__builtin_ctzll(candidates);
         owner = &k->owner[i];
@@ -202,8 +217,8 @@ static inline int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
                 return alloc_small_anyhow(a, class, ret_scratch);
         k->candidates = candidates & (candidates - 1);
         store_release(owner, word | a->owner_word); /* as in take_block() */
-        actor_count_alloc(a, size);
-        *ret_scratch = word | (k->offset + i * size);
+        actor_count_alloc(a, k->size);
+        *ret_scratch = word | (k->offset + i * k->size);
         return 0;
 }
 
@@ -282,10 +297,18 @@ static _cold_ int alloc_large(Actor *a, uint64_t size, uint64_t *ret_scratch)
         return 0;
 }
 
-int scratch_take(Actor *a, uint64_t size, uint64_t *ret_scratch)
+static _noinline_ int take_more(Actor *a, uint64_t size, uint64_t *ret_scratch)
 {
         if (unlikely(size - 1 >= MH_SHM_SMALL_MAX)) /* 0 too */
                 return alloc_large(a, size, ret_scratch);
+        return alloc_small(a, class_of((uint32_t)size), ret_scratch);
+}
+
+int scratch_take(Actor *a, uint64_t size, uint64_t *ret_scratch)
+{
+        /* Most of what is asked for. The compiler need not be told the rest of class_of() then. */
+        if (unlikely(size - 1 >= CLASS_TABLE_MAX))
+                return take_more(a, size, ret_scratch);
         return alloc_small(a, class_of((uint32_t)size), ret_scratch);
 }
 
@@ -530,11 +553,17 @@ int scratch_free(Actor *a, uint64_t scratch)
         /* Release: who finds 0 finds the block free. Pairs with block_visit(). */
         store_release(&line->freeing, 0);
 
-        actor_count_free(a, class_size(class), true);
         k = &a->classes[class];
+        actor_count_free(a, k->size, true);
         i = (uint64_t)(owner - k->owner);
         if (unlikely(i >= 64))
                 return free_is_only_counted(k, area, index) ? 0 : freed_elsewhere(a, offset, k, index);
+        if (likely(!k->hot)) {
+                k->hot = owner;
+                k->hot_word = tag;
+                k->hot_index = tag | offset;
+                return 0;
+        }
         k->candidates |= UINT64_C(1) << i;
         return 0;
 }

@@ -49,12 +49,11 @@ static bool refill_from_span(Actor *a, unsigned class)
         while ((hints = load_relaxed(&area->hints) & all_groups(class))) {
                 uint64_t candidates = 0;
 
-                k->group = (unsigned)__builtin_ctzll(hints);
-                k->owner = &area->word[k->group * 64];
-                k->offset = (uint64_t)(k->span - 1) * MH_SHM_SPAN_SIZE + (uint64_t)k->group * 64 * class_size(class);
+                first = (unsigned)__builtin_ctzll(hints) * 64;
+                k->owner = &area->word[first];
+                k->offset = (uint64_t)(k->span - 1) * MH_SHM_SPAN_SIZE + (uint64_t)first * k->size;
                 /* Taken before the look: who frees a block after we looked at it sets the bit again. */
-                (void)fetch_and_sc(&area->hints, ~(UINT64_C(1) << k->group));
-                first = k->group * 64;
+                (void)fetch_and_sc(&area->hints, ~(hints & -hints));
                 for (uint32_t i = 0; i < 64 && first + i < n; i++)
                         candidates |= (uint64_t)owner_is_bare(load_sc(&area->word[first + i])) << i;
                 k->candidates = candidates;
@@ -197,14 +196,15 @@ static void forget_class(Actor *a, unsigned class)
 {
         ActorClass *k = &a->classes[class];
 
-        if (k->span && k->candidates)
-                block_note_free(a->seg, k->span - 1, k->group * 64);
+        stock_cool(k);
+        if (k->candidates)
+                block_note_free(a->seg, k->span - 1, (uint32_t)(k->owner - a->owners[k->span - 1].word));
         while (k->n_freed > 0) {
                 uint64_t offset = (uint64_t)k->freed[--k->n_freed] * MH_SHM_BLOCK_ALIGN;
 
                 note_freed(a, class, offset);
         }
-        *k = (ActorClass){ 0 };
+        *k = (ActorClass){ .size = k->size };
 }
 
 bool stock_trim(Actor *a)
@@ -274,7 +274,6 @@ int stock_refill(Actor *a, unsigned class)
 {
         int r;
 
-        a->classes[class].candidates = 0;
         for (;;) {
                 if (refill_from_span(a, class))
                         return 0;

@@ -8,8 +8,16 @@
 #include "base/likely.h"
 #include "shm/actor.h"
 
-/* Finds candidates for the class. -ENOSPC. */
+/* Finds candidates for the class, which has none, and no hot one either. -ENOSPC. */
 _cold_ int stock_refill(Actor *a, unsigned class);
+
+/* The block that was freed last is a candidate like others. */
+static inline void stock_cool(ActorClass *k)
+{
+        if (k->hot)
+                k->candidates |= UINT64_C(1) << (k->hot - k->owner);
+        k->hot = NULL;
+}
 
 /*
  * A span of this actor's, not the one blocks are taken from, may be empty now: then it is kept or given back. To look costs a pass over

@@ -253,18 +253,21 @@ static inline uint32_t class_size(uint64_t class)
         return size[class];
 }
 
+/* Up to so many bytes, a class is looked up. */
+#define CLASS_TABLE_MAX 1024U
+
 /* The smallest class whose blocks have `size` bytes, 1..MH_SHM_SMALL_MAX. */
 static inline unsigned class_of(uint32_t size)
 {
-        /* Up to 1 KiB, which is most of what is asked for, it is looked up, by how often 16 bytes go into it. */
-        static const uint8_t small[64] = {
+        /* Which is most of what is asked for: by how often 16 bytes go into it. */
+        static const uint8_t small[CLASS_TABLE_MAX / 16] = {
                 0,  1,  2,  3,  4,  5,  6,  7,  8,  8,  9,  9,  10, 10, 11, 11, 12, 12, 12, 12, 13, 13,
                 13, 13, 14, 14, 14, 14, 15, 15, 15, 15, 16, 16, 16, 16, 16, 16, 16, 16, 17, 17, 17, 17,
                 17, 17, 17, 17, 18, 18, 18, 18, 18, 18, 18, 18, 19, 19, 19, 19, 19, 19, 19, 19,
         };
         unsigned e;
 
-        if (size <= 1024)
+        if (size <= CLASS_TABLE_MAX)
                 return small[(size - 1) / 16];
         e = 31U - (unsigned)__builtin_clz(size - 1); /* 2^e < size <= 2^(e+1), e >= 10 */
         return 8 + 4 * (e - 7) + ((size - 1) >> (e - 2)) - 4;
