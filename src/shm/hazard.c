@@ -7,19 +7,6 @@
 #include "base/atomics.h"
 #include "shm/hazard.h"
 
-void hazard_set(Actor *a, uint32_t span)
-{
-        /* Relaxed: hazard_order() and the barrier of who gives back order it. Pairs with hazard_seen(). */
-        store_relaxed(&a->hazard->span, (uint64_t)span + 1);
-        hazard_order(a);
-}
-
-void hazard_clear(Actor *a)
-{
-        /* Release: what was read or changed in the span comes before. Pairs with hazard_seen(). */
-        store_release(&a->hazard->span, 0);
-}
-
 bool hazard_barrier(const Segment *seg)
 {
         if (!seg->asymmetric)

@@ -27,10 +27,19 @@ static inline void hazard_order(const Actor *a)
 }
 
 /* Before anything in a foreign span is touched; then check its word. */
-void hazard_set(Actor *a, uint32_t span);
+static inline void hazard_set(Actor *a, uint32_t span)
+{
+        /* Relaxed: hazard_order() and the barrier of who gives back order it. Pairs with hazard_seen(). */
+        store_relaxed(&a->hazard->span, (uint64_t)span + 1);
+        hazard_order(a);
+}
 
 /* After the last touch. */
-void hazard_clear(Actor *a);
+static inline void hazard_clear(Actor *a)
+{
+        /* Release: what was read or changed in the span comes before. Pairs with hazard_seen(). */
+        store_release(&a->hazard->span, 0);
+}
 
 /* For who made something unusable: false if announcements cannot be looked for, and nothing may be given back. */
 bool hazard_barrier(const Segment *seg);

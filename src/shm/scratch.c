@@ -477,42 +477,57 @@ static inline bool knows_entry(Actor *a, uint32_t span)
         return span < a->n_spans;
 }
 
+/* The block was freed; what is left to do is seldom anything. The hazard is set. */
+static _noinline_ int freed_as_visitor(Actor *a, uint64_t offset, uint64_t span_word, uint64_t index)
+{
+        uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE);
+
+        block_note_free(a->seg, span, (uint32_t)index);
+        if (load_sc(&a->spans[span].word) != span_word)
+                block_release_orphan(a, span); /* as in free_small() of block.c */
+        hazard_clear(a);
+        return 0;
+}
+
+static _noinline_ int free_any_after_all(Actor *a, uint64_t scratch)
+{
+        hazard_clear(a);
+        return free_any(a, scratch);
+}
+
 /*
  * The usual case of free_any(): a small block in a span of somebody who lives, where others have come before. Anything else is
  * left to that, with nothing done. The span has an entry.
  */
 static _noinline_ int free_as_visitor(Actor *a, uint64_t scratch)
 {
-        uint64_t offset = scratch_offset(scratch), tag = scratch - offset, word, next, owner, client;
-        uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE), class, index;
+        uint64_t offset = scratch_offset(scratch), word, next, owner, client, class, index;
+        uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE);
         struct mh_shm_owners *area = &a->owners[span];
 
         hazard_set(a, span);
         word = load_sc(&a->spans[span].word); /* the hazard was there before: from here on the memory stays */
         class = span_arg(word);
         client = span_client(word);
-        if (span_state(word) != MH_SHM_SPAN_SMALL || class >= MH_SHM_CLASSES || client >= a->seg->n_clients)
-                goto not_this;
+        if (unlikely(span_state(word) != MH_SHM_SPAN_SMALL) || unlikely(class >= MH_SHM_CLASSES) ||
+            unlikely(client >= a->seg->n_clients))
+                return free_any_after_all(a, scratch);
         index = class_index(class, offset % MH_SHM_SPAN_SIZE);
-        if (index == UINT32_MAX || __builtin_add_overflow(tag, UINT64_C(1) << MH_SHM_SCRATCH_TAG_SHIFT, &next) ||
-            !(load_sc(&area->visitors) & MH_SHM_VISITORS_SEEN))
-                goto not_this;
+        if (unlikely(index == UINT32_MAX) || unlikely(!(load_sc(&area->visitors) & MH_SHM_VISITORS_SEEN)))
+                return free_any_after_all(a, scratch);
         owner = load_sc(&area->word[index]);
-        if (owner != tag + owner_make(0, MH_SHM_OWNER_CLIENT, 0, owner_who(owner)) ||
-            load_sc(&a->seg->hazards[client].line[span_thread(word)].freeing) == scratch ||
-            !cas_sc(&area->word[index], &owner, next))
-                goto not_this;
-        if (unlikely(!(load_sc(&area->hints) >> index / 64 & 1)))
-                block_note_free(a->seg, span, index);
-        if (unlikely(load_sc(&a->spans[span].word) != word))
-                block_release_orphan(a, span); /* as in free_small() of block.c */
-        actor_count_free(a, class_size(class), owner_who(owner) == a->id);
+        if (unlikely(owner != scratch - offset + owner_make(0, MH_SHM_OWNER_CLIENT, 0, owner_who(owner))) ||
+            unlikely(load_sc(&a->seg->hazards[client].line[span_thread(word)].freeing) == scratch) ||
+            unlikely(__builtin_add_overflow(scratch - offset, UINT64_C(1) << MH_SHM_SCRATCH_TAG_SHIFT, &next)))
+                return free_any_after_all(a, scratch);
+        client = owner_who(owner);
+        if (unlikely(!cas_sc(&area->word[index], &owner, next)))
+                return free_any_after_all(a, scratch);
+        actor_count_free(a, class_size(class), client == a->id);
+        if (unlikely(!(load_sc(&area->hints) >> index / 64 & 1)) || unlikely(load_sc(&a->spans[span].word) != word))
+                return freed_as_visitor(a, offset, word, index);
         hazard_clear(a);
         return 0;
-
-not_this:
-        hazard_clear(a);
-        return free_any(a, scratch);
 }
 
 /*

@@ -25,6 +25,9 @@
 #define OWN_SPANS_LOOKED_AT 32U
 #define OWN_WORDS_LOOKED_AT 256U
 
+/* In how many of them it looks for a group that is half free, before it takes the next best or a new span. */
+#define PICKY_TRIES 4U
+
 /* ------------------------------------------------------------------------------------------------ where blocks are free */
 
 /* A hint bit for each group of 64 blocks. */
@@ -35,29 +38,62 @@ static uint64_t all_groups(unsigned class)
         return groups == 64 ? UINT64_MAX : (UINT64_C(1) << groups) - 1;
 }
 
-/* Takes a hint bit of the class's span and looks at the group. False: no more hints there. */
-static bool refill_from_span(Actor *a, unsigned class)
+/* Which blocks of the group are free. */
+static uint64_t look_at_group(const struct mh_shm_owners *area, unsigned class, uint32_t first)
+{
+        uint32_t n = class_blocks(class);
+        uint64_t found = 0;
+
+        for (uint32_t i = 0; i < 64 && first + i < n; i++)
+                found |= (uint64_t)owner_is_bare(load_sc(&area->word[first + i])) << i;
+        return found;
+}
+
+/* Are at least half of its blocks free? */
+static bool is_ripe(const struct mh_shm_owners *area, unsigned class, uint32_t first)
+{
+        uint32_t n = class_blocks(class) - first;
+
+        return 2U * (unsigned)__builtin_popcountll(look_at_group(area, class, first)) >= (n < 64 ? n : 64);
+}
+
+/* The first of these groups after that from which blocks were taken last: in this order they were mostly freed, too. */
+static uint32_t next_group(const ActorClass *k, const struct mh_shm_owners *area, uint64_t groups)
+{
+        uint64_t last = (uint64_t)(k->owner - area->word) / 64, later;
+
+        later = k->owner && last < 63 ? groups & UINT64_MAX << (last + 1) : 0;
+        return (unsigned)__builtin_ctzll(later ? later : groups);
+}
+
+/*
+ * Takes a hint bit of the class's span and looks at the group. False: no more hints there. Where others free blocks, `picky` leaves a
+ * group in which they have just begun: to take one block after the other from under their hands costs both sides more than all
+ * the rest.
+ */
+static bool refill_from_span(Actor *a, unsigned class, bool picky)
 {
         ActorClass *k = &a->classes[class];
+        uint64_t hints, skipped = 0;
         struct mh_shm_owners *area;
-        uint32_t n = class_blocks(class), first;
-        uint64_t hints;
 
         if (!k->span)
                 return false;
         area = &a->seg->owners[k->span - 1];
-        while ((hints = load_relaxed(&area->hints) & all_groups(class))) {
-                uint64_t candidates = 0;
+        picky = picky && load_relaxed(&area->visitors) & MH_SHM_VISITORS_SEEN;
+        while ((hints = load_relaxed(&area->hints) & all_groups(class) & ~skipped)) {
+                uint32_t group = next_group(k, area, hints), first = group * 64;
 
-                first = (unsigned)__builtin_ctzll(hints) * 64;
+                if (picky && !is_ripe(area, class, first)) {
+                        skipped |= UINT64_C(1) << group;
+                        continue;
+                }
                 k->owner = &area->word[first];
                 k->offset = (uint64_t)(k->span - 1) * MH_SHM_SPAN_SIZE + (uint64_t)first * k->size;
                 /* Taken before the look: who frees a block after we looked at it sets the bit again. */
-                (void)fetch_and_sc(&area->hints, ~(hints & -hints));
-                for (uint32_t i = 0; i < 64 && first + i < n; i++)
-                        candidates |= (uint64_t)owner_is_bare(load_sc(&area->word[first + i])) << i;
-                k->candidates = candidates;
-                if (candidates)
+                (void)fetch_and_sc(&area->hints, ~(UINT64_C(1) << group));
+                k->candidates = look_at_group(area, class, first);
+                if (k->candidates)
                         return true;
         }
         return false;
@@ -66,29 +102,29 @@ static bool refill_from_span(Actor *a, unsigned class)
 /* Another span of this client and class that may have free blocks. The look goes on where the last one ended. */
 static bool find_own_span(Actor *a, unsigned class, uint32_t max_words, uint32_t max_spans)
 {
-        uint32_t words = a->span_words, looked = 0;
+        uint32_t words = a->span_words, looked = 0, at;
 
         if (!words)
                 return false;
-        for (uint32_t i = 0; i < words && i < max_words; i++) {
-                uint32_t w = (a->span_cursor + i) % words;
+        at = a->span_cursor % (words * 64);
+        /* Once more than there are words: it may begin in the middle of one. */
+        for (uint32_t i = 0; i <= words && i <= max_words; i++) {
+                uint32_t w = at / 64;
 
-                for (uint64_t bits = ledger_span_word(a, w); bits; bits &= bits - 1) {
+                for (uint64_t bits = ledger_span_word(a, w) & UINT64_MAX << at % 64; bits; bits &= bits - 1) {
                         uint32_t span = w * 64 + (unsigned)__builtin_ctzll(bits);
+                        bool found = span_serves(a, span, class) &&
+                                     (load_relaxed(&a->seg->owners[span].hints) & all_groups(class));
 
-                        if (span_serves(a, span, class) &&
-                            (load_relaxed(&a->seg->owners[span].hints) & all_groups(class))) {
-                                a->span_cursor = w;
+                        a->span_cursor = span + 1;
+                        if (found)
                                 a->classes[class].span = span + 1;
-                                return true;
-                        }
-                        if (++looked >= max_spans) {
-                                a->span_cursor = (w + 1) % words;
-                                return false;
-                        }
+                        if (found || ++looked >= max_spans)
+                                return found;
                 }
+                at = (w + 1) % words * 64;
         }
-        a->span_cursor = max_words < words ? (a->span_cursor + max_words) % words : 0;
+        a->span_cursor = at;
         return false;
 }
 
@@ -272,19 +308,26 @@ static int claim_span(Actor *a, unsigned class)
 
 int stock_refill(Actor *a, unsigned class)
 {
+        ActorClass *k = &a->classes[class];
+        unsigned tries = 0;
+        bool picky = true;
         int r;
 
         for (;;) {
-                if (refill_from_span(a, class))
+                if (refill_from_span(a, class, picky))
                         return 0;
-                /* It is left, and all of it was taken: before so many frees it need not be looked at again. */
-                if (a->classes[class].span)
-                        a->owners[a->classes[class].span - 1].countdown = class_blocks(class);
-                if (find_own_span(a, class, OWN_WORDS_LOOKED_AT, OWN_SPANS_LOOKED_AT) || adopt_span(a, class))
+                /* All of it was taken, and it is left: before so many frees it need not be looked at again. */
+                if (k->span && !(load_relaxed(&a->owners[k->span - 1].hints) & all_groups(class)))
+                        a->owners[k->span - 1].countdown = class_blocks(class);
+                if ((!picky || tries++ < PICKY_TRIES) &&
+                    find_own_span(a, class, OWN_WORDS_LOOKED_AT, OWN_SPANS_LOOKED_AT))
+                        continue;
+                if (adopt_span(a, class))
                         continue;
                 r = claim_span(a, class);
                 /* Before giving up, all of one's own: those of this class, and those of others that others have emptied. */
-                if (r < 0 && !find_own_span(a, class, UINT32_MAX, UINT32_MAX) && !stock_trim(a))
+                if (r < 0 && !picky && !find_own_span(a, class, UINT32_MAX, UINT32_MAX) && !stock_trim(a))
                         return r;
+                picky = picky && r >= 0;
         }
 }
