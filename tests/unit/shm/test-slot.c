@@ -622,68 +622,6 @@ Test(slot, what_another_one_holds_is_not_kept)
         fixture_done(&f);
 }
 
-/* ---------------------------------------------------------------------------------------------- many clients */
-
-Test(slot, bits_of_clients_beyond_the_first_word)
-{
-        uint64_t h, before;
-        Actor high, middle;
-
-        open_two();
-        while (fixture_attach(&f, FIXTURE_OWN, &middle) < 63)
-                ;
-        h = make(&a);
-        cr_assert_eq(slot_open(&middle, h, NULL), 0);
-        cr_assert_eq(chunk_groups(f.seg.chunks[0].word), 0);
-        cr_assert_eq(fixture_slot(&f, h)->holders, UINT64_C(1) << 63 | UINT64_C(1) << a.id);
-        while (fixture_attach(&f, FIXTURE_OWN, &high) < 130)
-                ;
-        cr_assert_eq(ledger_reserve_slot(&high, 0), 0);
-        before = fixture_blocks(&f);
-        cr_assert_eq(slot_open(&high, h, NULL), 0);
-        cr_assert_eq(chunk_groups(f.seg.chunks[0].word), 2);
-        cr_assert_eq(fixture_blocks(&f), before + 16, "a page for each of the two words, in this chunk");
-        cr_assert(fixture_holds(&f, handle_slot(h), 130));
-        cr_assert_eq(fixture_slot(&f, h)->holders, UINT64_C(1) << 63 | UINT64_C(1) << a.id);
-
-        cr_assert_eq(closed(&a, h), SLOT_CLOSED_HERE);
-        cr_assert_eq(closed(&middle, h), SLOT_CLOSED_HERE, "130 is seen");
-        cr_assert_eq(closed(&high, h), BOTH);
-        h = make(&high);
-        cr_assert_eq(slot_open(&a, h, NULL), 0);
-        cr_assert_eq(closed(&high, h), SLOT_CLOSED_HERE);
-        cr_assert_eq(closed(&a, h), BOTH);
-        fixture_done(&f);
-}
-
-Test(slot, a_thousand_clients)
-{
-        static Actor actors[1000];
-        SegmentConfig config = fixture_config;
-        uint64_t h;
-
-        config.n_clients = 1001;
-        fixture_open_as(&f, &config);
-        for (unsigned i = 0; i < 1000; i++)
-                cr_assert_eq(fixture_attach(&f, FIXTURE_OWN, &actors[i]), i + 1);
-        h = make(&actors[0]);
-        for (unsigned i = 1; i < 1000; i++)
-                cr_assert_eq(slot_open(&actors[i], h, NULL), 0);
-        for (unsigned i = 1; i <= 1000; i++)
-                cr_assert(fixture_holds(&f, handle_slot(h), i));
-        fixture_verify_rest(&f);
-        /* Some close it, some die; the last one ends it. */
-        for (unsigned i = 0; i < 999; i++) {
-                if (i % 2)
-                        cr_assert_eq(closed(&actors[i], h), SLOT_CLOSED_HERE, "client %u", i + 1);
-                else
-                        cr_assert_eq(fixture_reap(&f, i + 1).destroyed, 0);
-        }
-        cr_assert(slot_is_alive(&actors[999], h, NULL));
-        cr_assert_eq(closed(&actors[999], h), BOTH);
-        fixture_done(&f);
-}
-
 /* ---------------------------------------------------------------------------------------------- without memory */
 
 Test(slot, new_without_memory)
