@@ -453,6 +453,19 @@ static inline int take(Actor *a, uint64_t handle, unsigned *ret_type)
         return -ESTALE;
 }
 
+/* The ledger word is IN_FLIGHT, and the holder words have memory. This client's bit may be set already. */
+static _noinline_ int open_anew(Actor *a, uint64_t handle, unsigned *ret_type)
+{
+        uint32_t slot = handle_slot(handle);
+        int r;
+
+        r = take(a, handle, ret_type);
+        if (r == 0)
+                actor_count(&a->account->handles, 1);
+        ledger_settle(a, slot, r < 0 ? 0 : ledger_make(handle_generation(handle), 1));
+        return r;
+}
+
 static _noinline_ int open_first(Actor *a, uint64_t handle, unsigned *ret_type)
 {
         uint32_t slot = handle_slot(handle);
@@ -475,12 +488,7 @@ static _noinline_ int open_first(Actor *a, uint64_t handle, unsigned *ret_type)
         r = chunk_reserve_holders(a, slot, word);
         if (r < 0)
                 goto out;
-        r = take(a, handle, ret_type);
-        if (r < 0)
-                goto out;
-        actor_count(&a->account->handles, 1);
-        ledger_settle(a, slot, ledger_make(handle_generation(handle), 1));
-        return 0;
+        return open_anew(a, handle, ret_type);
 
 out:
         ledger_settle(a, slot, 0);
@@ -551,7 +559,8 @@ static _noinline_ int open_anyhow(Actor *a, uint64_t handle, unsigned *ret_type)
 static _noinline_ int open_first_here(Actor *a, uint64_t handle, unsigned *ret_type)
 {
         uint32_t slot = handle_slot(handle);
-        int r;
+        struct mh_shm_slot *s = &a->slots[slot];
+        uint64_t state;
 
         /* Release, as in ledger_change(). */
         store_release(&a->ledger[slot], (handle - slot) | MH_SHM_LEDGER_IN_FLIGHT);
@@ -559,11 +568,16 @@ static _noinline_ int open_first_here(Actor *a, uint64_t handle, unsigned *ret_t
         if (unlikely(!a->bit) || unlikely(check_quota(a) < 0) ||
             unlikely(chunk_state(load_sc(&a->seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word)) != MH_SHM_CHUNK_OPEN))
                 return open_first(a, handle, ret_type);
-        r = take(a, handle, ret_type);
-        if (unlikely(r < 0)) {
-                ledger_settle(a, slot, 0);
-                return r;
-        }
+        /* As take(), which does all that is left if it is not as usual. */
+        if (unlikely(state_generation(load_sc(&s->state)) != handle_generation(handle)))
+                return open_anew(a, handle, ret_type);
+        (void)fetch_or_sc(&s->holders, a->bit);
+        state = load_sc(&s->state);
+        if (unlikely(state_generation(state) != handle_generation(handle)) ||
+            unlikely(state_phase(state) != MH_SHM_PHASE_LIVE))
+                return open_anew(a, handle, ret_type);
+        if (ret_type)
+                *ret_type = state_type(state);
         actor_count(&a->account->handles, 1);
         store_release(&a->ledger[slot], (handle - slot) + 1); /* as in ledger_settle(); nobody waits */
         return 0;
@@ -658,11 +672,20 @@ static _noinline_ int close_dead(Actor *a, uint32_t slot, unsigned *ret_flags)
         return closed_here(a, slot, ret_flags, SLOT_CLOSED_EVERYWHERE);
 }
 
+static _noinline_ int close_in_group(Actor *a, uint64_t handle, unsigned *ret_flags)
+{
+        if (!holder_clear_in_group(a, handle_slot(handle)))
+                return close_unheld(a, handle, ret_flags);
+        return closed_here(a, handle_slot(handle), ret_flags, 0);
+}
+
 /* The ledger word is IN_FLIGHT. */
 static _noinline_ int close_shared(Actor *a, uint64_t handle, unsigned *ret_flags)
 {
         uint32_t slot = handle_slot(handle);
 
+        if (unlikely(!a->bit))
+                return close_in_group(a, handle, ret_flags);
         if (unlikely(!holder_clear(a, slot)))
                 return close_unheld(a, handle, ret_flags);
         return closed_here(a, slot, ret_flags, 0);
