@@ -128,32 +128,37 @@ void packet_done(Packet *packet)
         packet->fd = fd_close(packet->fd);
 }
 
-int packet_send(int fd, const void *data, size_t size, int with_fd)
+static ssize_t send_with(int fd, const void *data, size_t size, int with_fd)
 {
         union {
                 struct cmsghdr align;
                 uint8_t buffer[CMSG_SPACE(sizeof(int))];
         } control = {};
         struct iovec iov = { .iov_base = (void *)(uintptr_t)data, .iov_len = size };
-        struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+        struct msghdr mh = {
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = control.buffer,
+                .msg_controllen = sizeof(control.buffer),
+        };
+        struct cmsghdr *c = CMSG_FIRSTHDR(&mh);
+
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &with_fd, sizeof(int));
+        return sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+int packet_send(int fd, const void *data, size_t size, int with_fd)
+{
         ssize_t n;
 
         assert(fd >= 0 && data);
 
-        if (with_fd >= 0) {
-                struct cmsghdr *c;
-
-                mh.msg_control = control.buffer;
-                mh.msg_controllen = sizeof(control.buffer);
-                c = CMSG_FIRSTHDR(&mh);
-                c->cmsg_level = SOL_SOCKET;
-                c->cmsg_type = SCM_RIGHTS;
-                c->cmsg_len = CMSG_LEN(sizeof(int));
-                memcpy(CMSG_DATA(c), &with_fd, sizeof(int));
-        }
-
         do
-                n = sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+                n = with_fd >= 0 ? send_with(fd, data, size, with_fd)
+                                 : send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
         while (n < 0 && errno == EINTR);
         if (n < 0)
                 return errno == EWOULDBLOCK ? -EAGAIN : -errno;
