@@ -9,5 +9,6 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define _cold_      __attribute__((cold, noinline))
-#define _hot_       __attribute__((always_inline)) inline
 #define _noinline_  __attribute__((noinline))
+/* Though all its callers are cold: it has a loop in it that is not. */
+#define _hot_ __attribute__((hot, noinline))

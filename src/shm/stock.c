@@ -39,13 +39,15 @@ static uint64_t all_groups(unsigned class)
 }
 
 /* Which blocks of the group are free. */
-static uint64_t look_at_group(const struct mh_shm_owners *area, unsigned class, uint32_t first)
+static _hot_ uint64_t look_at_group(const struct mh_shm_owners *area, unsigned class, uint32_t first)
 {
-        uint32_t n = class_blocks(class);
+        uint32_t n = class_blocks(class) - first;
         uint64_t found = 0;
 
-        for (uint32_t i = 0; i < 64 && first + i < n; i++)
-                found |= (uint64_t)owner_is_bare(load_sc(&area->word[first + i])) << i;
+        /* From the last to the first, so that a bit is put in by an addition: this is most of what a batch of allocations costs. */
+#pragma GCC unroll 8
+        for (uint32_t i = n < 64 ? n : 64; i-- > 0;)
+                found += found + owner_is_bare(load_sc(&area->word[first + i]));
         return found;
 }
 
