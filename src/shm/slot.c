@@ -423,18 +423,12 @@ static int make_room(Actor *a, uint32_t slot)
         return chunk_look(a, slot) ? ledger_reserve_slot(a, slot) : -ESTALE;
 }
 
-/* The ledger word is IN_FLIGHT. 0 and it is ours, -ESTALE and nothing is. */
-static inline int take(Actor *a, uint64_t handle, unsigned *ret_type)
+/* The ledger word is IN_FLIGHT, this client's bit is set. 0 and it is ours; -ESTALE and nothing is, the bit neither. */
+static inline int look_again(Actor *a, uint64_t handle, unsigned *ret_type)
 {
         struct mh_shm_slot *s = &a->slots[handle_slot(handle)];
         uint64_t gen = handle_generation(handle), state = load_sc(&s->state);
 
-        /* A look before the bit is set spares a stale handle's slot the disturbance; it decides nothing else. */
-        if (state_generation(state) != gen)
-                return -ESTALE;
-        holder_set(a, handle_slot(handle));
-
-        state = load_sc(&s->state);
         for (;;) {
                 if (likely(state_generation(state) == gen) && likely(state_phase(state) == MH_SHM_PHASE_LIVE)) {
                         if (ret_type)
@@ -453,16 +447,27 @@ static inline int take(Actor *a, uint64_t handle, unsigned *ret_type)
         return -ESTALE;
 }
 
-/* The ledger word is IN_FLIGHT, and the holder words have memory. This client's bit may be set already. */
-static _noinline_ int open_anew(Actor *a, uint64_t handle, unsigned *ret_type)
+/* A look before the bit is set spares a stale handle's slot the disturbance; it decides nothing else. */
+static inline bool seems_alive(const Actor *a, uint64_t handle)
 {
-        uint32_t slot = handle_slot(handle);
-        int r;
+        return state_generation(load_sc(&a->slots[handle_slot(handle)].state)) == handle_generation(handle);
+}
 
-        r = take(a, handle, ret_type);
+/* The ledger word is IN_FLIGHT. As look_again(). */
+static inline int take(Actor *a, uint64_t handle, unsigned *ret_type)
+{
+        if (!seems_alive(a, handle))
+                return -ESTALE;
+        holder_set(a, handle_slot(handle));
+        return look_again(a, handle, ret_type);
+}
+
+/* The end of open_first(), whatever came of it. */
+static _noinline_ int settle_open(Actor *a, uint64_t handle, int r)
+{
         if (r == 0)
                 actor_count(&a->account->handles, 1);
-        ledger_settle(a, slot, r < 0 ? 0 : ledger_make(handle_generation(handle), 1));
+        ledger_settle(a, handle_slot(handle), r < 0 ? 0 : ledger_make(handle_generation(handle), 1));
         return r;
 }
 
@@ -488,11 +493,10 @@ static _noinline_ int open_first(Actor *a, uint64_t handle, unsigned *ret_type)
         r = chunk_reserve_holders(a, slot, word);
         if (r < 0)
                 goto out;
-        return open_anew(a, handle, ret_type);
+        r = take(a, handle, ret_type);
 
 out:
-        ledger_settle(a, slot, 0);
-        return r;
+        return settle_open(a, handle, r);
 }
 
 /*
@@ -552,6 +556,12 @@ static _noinline_ int open_anyhow(Actor *a, uint64_t handle, unsigned *ret_type)
         }
 }
 
+/* This client's bit is set, and the state was not what it mostly is. */
+static _noinline_ int open_first_late(Actor *a, uint64_t handle, unsigned *ret_type)
+{
+        return settle_open(a, handle, look_again(a, handle, ret_type));
+}
+
 /*
  * The usual case of open_first(), for a slot in the window: the chunk is open (it has a descriptor, else the ledger would have no
  * memory there), and this client's bit is in the slot. The ledger word is 0.
@@ -568,14 +578,13 @@ static _noinline_ int open_first_here(Actor *a, uint64_t handle, unsigned *ret_t
         if (unlikely(!a->bit) || unlikely(check_quota(a) < 0) ||
             unlikely(chunk_state(load_sc(&a->seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word)) != MH_SHM_CHUNK_OPEN))
                 return open_first(a, handle, ret_type);
-        /* As take(), which does all that is left if it is not as usual. */
-        if (unlikely(state_generation(load_sc(&s->state)) != handle_generation(handle)))
-                return open_anew(a, handle, ret_type);
-        (void)fetch_or_sc(&s->holders, a->bit);
+        if (unlikely(!seems_alive(a, handle)))
+                return settle_open(a, handle, -ESTALE);
+        (void)fetch_or_sc(&s->holders, a->bit); /* holder_set() */
         state = load_sc(&s->state);
         if (unlikely(state_generation(state) != handle_generation(handle)) ||
             unlikely(state_phase(state) != MH_SHM_PHASE_LIVE))
-                return open_anew(a, handle, ret_type);
+                return open_first_late(a, handle, ret_type);
         if (ret_type)
                 *ret_type = state_type(state);
         actor_count(&a->account->handles, 1);
