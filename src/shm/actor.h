@@ -23,7 +23,7 @@
 
 /* Where small blocks of one size class come from next. */
 typedef struct ActorClass {
-        /* the one that was freed last in the group below, and is not among the candidates; NULL: there is none */
+        /* one that was freed in the group below and is not among the candidates: the next to be taken. NULL: there is none */
         uint64_t *hot;       /* its owner word */
         uint64_t hot_word;   /* what that says, but for who takes it */
         uint64_t hot_index;  /* the scratch index that it has next */
@@ -70,6 +70,7 @@ typedef struct Actor {
         uint32_t chunk;       /* hint: the chunk to look for a free slot first */
         uint32_t span_words;  /* words of span bits in which this actor has taken spans, at most */
         uint32_t span_cursor; /* hint: where the look at this client's own spans goes on */
+        uint32_t hard_up;     /* there was no new span to be had: for so many refills, nobody is picky */
         uint32_t spare
                 [ACTOR_SPARE_SPANS]; /* spans of its own that were empty when they were put here, plus one; 0: none */
         ActorClass classes[MH_SHM_CLASSES];

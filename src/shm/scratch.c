@@ -190,8 +190,8 @@ static _noinline_ int alloc_small_anyhow(Actor *a, unsigned class, uint64_t *ret
 }
 
 /*
- * The usual cases: the block that was freed last, whose word is not even looked at, because between a free of ours and now only we
- * could change it; else take_candidate().
+ * The usual cases: the hot block, whose word is not even looked at, because between a free of ours and now only we could change it;
+ * else take_candidate().
  */
 static inline int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
 {

@@ -11,6 +11,7 @@
  * Relaxed are: hints, which need no order with anything; and the word of a span that is this actor's, which nobody else changes.
  */
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/atomics.h"
@@ -27,6 +28,11 @@
 
 /* In how many of them it looks for a group that is half free, before it takes the next best or a new span. */
 #define PICKY_TRIES 4U
+
+/* When there was no new span to be had, so many times what there is comes first. */
+#define HARD_UP_REFILLS 64U
+
+#define REFILL_TURNS 64U
 
 /* ------------------------------------------------------------------------------------------------ where blocks are free */
 
@@ -86,10 +92,10 @@ static bool refill_from_span(Actor *a, unsigned class, bool picky)
         while ((hints = load_relaxed(&area->hints) & all_groups(class) & ~skipped)) {
                 uint32_t group = next_group(k, area, hints), first = group * 64;
 
-                if (picky && !is_ripe(area, class, first)) {
-                        skipped |= UINT64_C(1) << group;
+                /* Each is looked at once, whoever sets its bit meanwhile. */
+                skipped |= UINT64_C(1) << group;
+                if (picky && !is_ripe(area, class, first))
                         continue;
-                }
                 k->owner = &area->word[first];
                 k->offset = (uint64_t)(k->span - 1) * MH_SHM_SPAN_SIZE + (uint64_t)first * k->size;
                 /* Taken before the look: who frees a block after we looked at it sets the bit again. */
@@ -115,7 +121,7 @@ static bool find_own_span(Actor *a, unsigned class, uint32_t max_words, uint32_t
 
                 for (uint64_t bits = ledger_span_word(a, w) & UINT64_MAX << at % 64; bits; bits &= bits - 1) {
                         uint32_t span = w * 64 + (unsigned)__builtin_ctzll(bits);
-                        bool found = span_serves(a, span, class) &&
+                        bool found = span_entry(a->seg, span) && span_serves(a, span, class) &&
                                      (load_relaxed(&a->seg->owners[span].hints) & all_groups(class));
 
                         a->span_cursor = span + 1;
@@ -308,28 +314,43 @@ static int claim_span(Actor *a, unsigned class)
         return 0;
 }
 
+/* Another span, in which it is worth to look. */
+static bool go_to_own_span(Actor *a, unsigned class, bool picky, unsigned *tries)
+{
+        uint32_t left = a->classes[class].span;
+
+        if (picky && (*tries)++ >= PICKY_TRIES)
+                return false;
+        return find_own_span(a, class, OWN_WORDS_LOOKED_AT, OWN_SPANS_LOOKED_AT) &&
+               (!picky || a->classes[class].span != left);
+}
+
 int stock_refill(Actor *a, unsigned class)
 {
         ActorClass *k = &a->classes[class];
+        bool picky = a->hard_up == 0;
         unsigned tries = 0;
-        bool picky = true;
         int r;
 
-        for (;;) {
+        if (!picky)
+                a->hard_up--;
+        /* There is an end to it even if somebody scribbles hints: no more turns than there are spans, and some. */
+        for (uint32_t turn = 0; turn < a->seg->n_spans + REFILL_TURNS; turn++) {
                 if (refill_from_span(a, class, picky))
                         return 0;
                 /* All of it was taken, and it is left: before so many frees it need not be looked at again. */
                 if (k->span && !(load_relaxed(&a->owners[k->span - 1].hints) & all_groups(class)))
                         a->owners[k->span - 1].countdown = class_blocks(class);
-                if ((!picky || tries++ < PICKY_TRIES) &&
-                    find_own_span(a, class, OWN_WORDS_LOOKED_AT, OWN_SPANS_LOOKED_AT))
-                        continue;
-                if (adopt_span(a, class))
+                if (go_to_own_span(a, class, picky, &tries) || adopt_span(a, class))
                         continue;
                 r = claim_span(a, class);
+                if (r >= 0)
+                        continue;
+                a->hard_up = HARD_UP_REFILLS;
                 /* Before giving up, all of one's own: those of this class, and those of others that others have emptied. */
-                if (r < 0 && !picky && !find_own_span(a, class, UINT32_MAX, UINT32_MAX) && !stock_trim(a))
+                if (!picky && !find_own_span(a, class, UINT32_MAX, UINT32_MAX) && !stock_trim(a))
                         return r;
-                picky = picky && r >= 0;
+                picky = false;
         }
+        return -ENOSPC;
 }

@@ -11,7 +11,7 @@
 /* Finds candidates for the class, which has none, and no hot one either. -ENOSPC. */
 _cold_ int stock_refill(Actor *a, unsigned class);
 
-/* The block that was freed last is a candidate like others. */
+/* The hot block is a candidate like others. */
 static inline void stock_cool(ActorClass *k)
 {
         if (k->hot)

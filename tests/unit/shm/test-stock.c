@@ -3,6 +3,7 @@
 /* Where small blocks come from: groups, spans, empty spans that are kept or given back. */
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,6 +141,40 @@ Test(stock, the_last_blocks_that_others_freed)
                 cr_assert_eq(span_of(take(&a, 64)), first);
         cr_assert_eq(scratch_alloc(&a, 64, &s[0], NULL), -ENOSPC);
         fixture_fail_nothing();
+        fixture_done(&f);
+}
+
+static void *scribble_hints(void *stop)
+{
+        while (!load_acquire((uint32_t *)stop))
+                for (uint32_t span = 0; span < 4; span++)
+                        store_relaxed(&f.seg.owners[span].hints, UINT64_MAX);
+        return NULL;
+}
+
+/* Somebody says all the time that blocks are free where none are: they are looked for, and not for ever. */
+Test(stock, hints_that_lie)
+{
+        static uint64_t s[4 * BLOCKS];
+        uint32_t stop = 0;
+        pthread_t thread;
+
+        open_two();
+        for (unsigned i = 0; i < 4 * BLOCKS; i++)
+                s[i] = take(&a, 64);
+        cr_assert_lt(span_of(s[4 * BLOCKS - 1]), 4);
+        cr_assert_eq(pthread_create(&thread, NULL, scribble_hints, &stop), 0);
+        for (unsigned i = 0; i < 4 * BLOCKS; i++)
+                cr_assert_geq(span_of(take(&a, 64)), 4);
+        fixture_fail_reserve(0);
+        for (unsigned i = 0; i < 10; i++) {
+                int r = scratch_alloc(&a, 100, &s[0], NULL);
+
+                cr_assert(r == 0 || r == -ENOSPC);
+        }
+        fixture_fail_nothing();
+        store_release(&stop, 1U);
+        cr_assert_eq(pthread_join(thread, NULL), 0);
         fixture_done(&f);
 }
 
