@@ -68,9 +68,9 @@ static bool is_ripe(const struct mh_shm_owners *area, unsigned class, uint32_t f
 /* The first of these groups after that from which blocks were taken last: in this order they were mostly freed, too. */
 static uint32_t next_group(const ActorClass *k, const struct mh_shm_owners *area, uint64_t groups)
 {
-        uint64_t last = (uint64_t)(k->owner - area->word) / 64, later;
+        uint64_t last = k->owner ? (uint64_t)(k->owner - area->word) / 64 : 63;
+        uint64_t later = last < 63 ? groups & UINT64_MAX << (last + 1) : 0;
 
-        later = k->owner && last < 63 ? groups & UINT64_MAX << (last + 1) : 0;
         return (unsigned)__builtin_ctzll(later ? later : groups);
 }
 
