@@ -83,8 +83,14 @@ static inline void cleanup_close(int *fd)
         *fd = fd_close(*fd);
 }
 
+static inline void cleanup_discard(int *fd)
+{
+        fd_discard(*fd);
+}
+
 #define _cleanup_free_     _cleanup_(cleanup_free)
 #define _cleanup_close_    _cleanup_(cleanup_close)
+#define _cleanup_discard_  _cleanup_(cleanup_discard)
 #define _cleanup_fclose_   _cleanup_(fclosep)
 #define _cleanup_closedir_ _cleanup_(closedirp)
 

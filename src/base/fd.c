@@ -23,12 +23,12 @@ int fd_close(int fd)
         return -1;
 }
 
-void fd_discard(int *fd)
+void fd_discard(int fd)
 {
         int saved = errno;
 
-        if (*fd >= 0)
-                (void)close(*fd);
+        if (fd >= 0)
+                (void)close(fd);
         errno = saved;
 }
 

@@ -11,8 +11,8 @@
 /* Closes `fd` unless it is negative; errno stays. Always -1: `fd = fd_close(fd)`. */
 int fd_close(int fd);
 
-/* For `_cleanup_(fd_discard)`, in what a library calls, too: another thread of the program may have closed it with closefrom(). */
-void fd_discard(int *fd);
+/* Without that opinion, for what a library calls: another thread of the program may have closed it with closefrom(). */
+void fd_discard(int fd);
 
 /* Closes all of them, and leaves -1 in each. */
 void fd_close_many(int *fds, size_t n);

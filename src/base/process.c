@@ -45,7 +45,7 @@ static int why_not_shown(pid_t pid)
 /* Reads a small file of a process whole, as a string. */
 static int read_proc(pid_t pid, const char *name, char *buffer, size_t size)
 {
-        _cleanup_(fd_discard) int fd = -1;
+        _cleanup_discard_ int fd = -1;
         char path[PATH_SIZE];
         size_t used = 0;
         int r;
@@ -122,7 +122,7 @@ int process_pidfd(pid_t pid)
 
 int process_pidfd_started(pid_t pid, uint64_t start_time)
 {
-        _cleanup_(fd_discard) int fd = -1;
+        _cleanup_discard_ int fd = -1;
         uint64_t now;
         int r;
 

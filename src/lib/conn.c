@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "lib/deadline.h"
 
 /* So many descriptors are taken out of one packet, to be closed but for the first; the kernel drops the rest. */
@@ -52,7 +53,7 @@ int conn_open(const char *path, Guard *ret)
                 return -errno;
         r = connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : check_peer(fd);
         if (r < 0) {
-                guard_discard(fd);
+                fd_discard(fd);
                 return r;
         }
         return guard_take(fd, ret);
@@ -158,7 +159,7 @@ static int take_fd(struct msghdr *m)
                         if (first < 0)
                                 first = fd;
                         else
-                                guard_discard(fd);
+                                fd_discard(fd);
                 }
         }
         return first;
@@ -213,14 +214,14 @@ int conn_receive(const Guard *g, void *buffer, size_t size, size_t *ret_size, in
 
         fd = take_fd(&m);
         if (m.msg_flags & MSG_TRUNC) {
-                guard_discard(fd);
+                fd_discard(fd);
                 return -EBADMSG;
         }
         *ret_size = received;
         if (ret_fd)
                 *ret_fd = fd;
         else
-                guard_discard(fd);
+                fd_discard(fd);
         /* Descriptors that do not fit into our table are left out. */
         return ret_fd && fd < 0 && m.msg_flags & MSG_CTRUNC ? -EMFILE : 0;
 }

@@ -7,17 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+
 /* The lowest number that we keep: those below are stdin, stdout and stderr. */
 #define FD_FIRST 3
-
-void guard_discard(int fd)
-{
-        int saved = errno;
-
-        if (fd >= 0)
-                (void)close(fd);
-        errno = saved;
-}
 
 int guard_take(int fd, Guard *ret)
 {
@@ -27,12 +20,12 @@ int guard_take(int fd, Guard *ret)
                 int low = fd;
 
                 fd = fcntl(low, F_DUPFD_CLOEXEC, FD_FIRST);
-                guard_discard(low);
+                fd_discard(low);
                 if (fd < 0)
                         return -errno;
         }
         if (fstat(fd, &st) < 0) {
-                guard_discard(fd);
+                fd_discard(fd);
                 return -errno;
         }
         *ret = (Guard){ .fd = fd, .dev = st.st_dev, .ino = st.st_ino };
@@ -49,6 +42,6 @@ bool guard_holds(const Guard *g)
 void guard_close(Guard *g)
 {
         if (guard_holds(g))
-                guard_discard(g->fd);
+                fd_discard(g->fd);
         *g = GUARD_NONE;
 }

@@ -35,6 +35,3 @@ bool guard_holds(const Guard *g);
 
 /* Closes it if it is, and forgets it anyhow. */
 void guard_close(Guard *g);
-
-/* For a descriptor of a moment ago that is not guarded yet. Unlike fd_close() it has no opinion about EBADF. */
-void guard_discard(int fd);

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/process.h"
 #include "lib/conn.h"
 #include "lib/deadline.h"
@@ -117,7 +118,7 @@ static int try_once(const mh_client *c, const struct mh_wire_hello *hello, int s
                 return r;
         r = judge(hello, &reply, size);
         if (r < 0) {
-                guard_discard(fd);
+                fd_discard(fd);
                 return r;
         }
 
@@ -237,7 +238,7 @@ int handshake_resume(mh_client *c, uint64_t deadline)
         r = run(c, &hello, deadline, &socket, &fd, &welcome);
         if (r < 0)
                 return r;
-        guard_discard(fd);
+        fd_discard(fd);
 
         /* Of our requests at most one is open: any other number belongs to somebody else's conversation. */
         if (welcome.client != c->id || memcmp(welcome.segment, c->segment_id, sizeof(welcome.segment)) != 0 ||

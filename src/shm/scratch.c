@@ -138,8 +138,7 @@ static _noinline_ int take_candidate(Actor *a, unsigned class, uint64_t *ret_scr
         k->candidates &= k->candidates - 1;
         if (owner_kind(word) != MH_SHM_OWNER_FREE)
                 return -EAGAIN;
-        take_block(a, &k->owner[i], scratch_make(tag, 0), k->offset + (uint64_t)i * class_size(class),
-                   class_size(class), ret_scratch);
+        take_block(a, &k->owner[i], scratch_make(tag, 0), k->offset + (uint64_t)i * k->size, k->size, ret_scratch);
         return 0;
 }
 
@@ -412,7 +411,7 @@ static void count_down(Actor *a, uint64_t class, uint32_t span)
         if (*countdown > 1)
                 (*countdown)--;
         else if (a->classes[class].span == span + 1)
-                *countdown = class_blocks(class); /* it stays for now: see stock_refill() */
+                *countdown = class_blocks(class); /* blocks are taken from it: see stock_refill() */
         else
                 stock_consider(a, span);
 }

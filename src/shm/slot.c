@@ -31,6 +31,7 @@
 #include "shm/hazard.h"
 #include "shm/holder.h"
 #include "shm/ledger.h"
+#include "shm/reserve.h"
 #include "shm/slot.h"
 #include "shm/words.h"
 
@@ -43,51 +44,7 @@ static bool type_is_valid(unsigned type)
         return (type >= 1 && type <= 10) || (type >= 64 && type <= 255);
 }
 
-/* ------------------------------------------------------------------------------------------------ accounts */
-
-static inline bool is_limited(const Actor *a)
-{
-        return load_relaxed(&a->shared->limit_client_handles) != UINT64_MAX;
-}
-
-static _cold_ int check_quota_of_all(const Actor *a)
-{
-        uint64_t limit = load_relaxed(&a->shared->limit_client_handles);
-        int64_t handles = (int64_t)account_sum(a->page).handles;
-
-        return handles >= 0 && (uint64_t)handles >= limit ? -EDQUOT : 0;
-}
-
-/*
- * A line is one thread's, and may be below zero or far above what the client holds, where one thread opens and another one
- * closes: where there is a limit, all are summed up. Threads that come to it in the same instant may pass it by one handle each,
- * because what is taken is counted afterwards.
- */
-static inline int check_quota(const Actor *a)
-{
-        return likely(!is_limited(a)) ? 0 : check_quota_of_all(a);
-}
-
 /* ------------------------------------------------------------------------------------------------ the end of a handle */
-
-/* The state of the next handle here: FREE, or 0 when the generations have come round once. */
-static uint64_t state_after(const Segment *seg, uint64_t state)
-{
-        uint64_t gen = generation_after(state_generation(state));
-
-        return gen == seg->first_generation ? 0 : state_make(gen, MH_SHM_PHASE_FREE, 0, 0);
-}
-
-/* RESERVED or DEAD, and this client's: nobody else changes the state. */
-static void release(Actor *a, uint32_t slot)
-{
-        struct mh_shm_slot *s = &a->slots[slot];
-        uint64_t next = state_after(a->seg, load_relaxed(&s->state));
-
-        store_sc(&s->state, next);
-        if (next)
-                chunk_note_free(a->seg, slot);
-}
 
 /* DEAD and this client's: what the next handle here must not find. Each step can be repeated. */
 static inline void clean(Actor *a, uint32_t slot)
@@ -105,7 +62,7 @@ static inline void clean(Actor *a, uint32_t slot)
 static void bury(Actor *a, uint32_t slot)
 {
         clean(a, slot);
-        release(a, slot);
+        reserve_release(a, slot);
 }
 
 /*
@@ -180,9 +137,9 @@ static inline bool keep(Actor *a, uint32_t slot)
         struct mh_shm_slot *s = &a->slots[slot];
         uint64_t next;
 
-        if (unlikely(a->n_kept >= a->max_kept) || unlikely(is_limited(a)))
+        if (unlikely(a->n_kept >= a->max_kept) || unlikely(reserve_is_limited(a)))
                 return false;
-        next = state_after(a->seg, load_relaxed(&s->state)); /* DEAD by us: nobody else changes it */
+        next = reserve_state_after(a->seg, load_relaxed(&s->state)); /* DEAD by us: nobody else changes it */
         if (unlikely(!next))
                 return false;
         /* Release: both phases are ours alone to leave. Pairs with the look of a stale opener, which finds another generation. */
@@ -192,131 +149,6 @@ static inline bool keep(Actor *a, uint32_t slot)
 }
 
 /* ------------------------------------------------------------------------------------------------ new */
-
-/* 1: reserved; 0: this one is not to be had. */
-static int try_reserve(Actor *a, uint32_t slot)
-{
-        uint64_t state, word;
-        int r;
-
-        r = ledger_reserve_slot(a, slot);
-        if (r < 0)
-                return r;
-        if (ledger_load(a, slot))
-                return 0;
-        if (a->intent)
-                store_sc(&a->intent->target, (uint64_t)slot + 1);
-        if (!ledger_change(a, slot, 0, MH_SHM_LEDGER_RESERVED))
-                return 0;
-        hazard_order(a);
-        word = chunk_look(a, slot);
-        if (!word)
-                goto not_this;
-        r = chunk_reserve_holders(a, slot, word);
-        if (r < 0)
-                goto not_this;
-
-        state = load_sc(&a->slots[slot].state);
-        if (state_phase(state) == MH_SHM_PHASE_FREE && state &&
-            cas_sc(&a->slots[slot].state, &state,
-                   state_make(state_generation(state), MH_SHM_PHASE_RESERVED, 0, a->id))) {
-                chunk_note_taken(a->seg, slot);
-                holder_set(a, slot);
-                actor_count(&a->account->handles, 1);
-                return 1;
-        }
-        /* The hint was wrong. Put it right, and look again, because the slot may have become free before that. */
-        chunk_note_taken(a->seg, slot);
-        state = load_sc(&a->slots[slot].state);
-        if (state_phase(state) == MH_SHM_PHASE_FREE && state)
-                chunk_note_free(a->seg, slot);
-
-not_this:
-        ledger_settle(a, slot, 0);
-        return r;
-}
-
-/* 1: *ret is reserved; 0: no free slot here. Clients begin at different places, to be out of each other's way. */
-static int reserve_in(Actor *a, uint32_t chunk, uint32_t *ret)
-{
-        struct mh_shm_chunk *c = &a->seg->chunks[chunk];
-
-        if (chunk_state(load_sc(&c->word)) != MH_SHM_CHUNK_OPEN)
-                return 0;
-        for (unsigned i = 0; i < MH_SHM_CHUNK_SLOTS / 64; i++) {
-                unsigned w = (a->id + i) % (MH_SHM_CHUNK_SLOTS / 64);
-
-                /* Relaxed: a hint, which try_reserve() does not trust. */
-                for (uint64_t free = ~load_relaxed(&c->taken[w]); free; free &= free - 1) {
-                        uint32_t slot = chunk * MH_SHM_CHUNK_SLOTS + w * 64 + (unsigned)__builtin_ctzll(free);
-                        int r = try_reserve(a, slot);
-
-                        if (r == 0)
-                                continue;
-                        if (r > 0)
-                                *ret = slot;
-                        return r;
-                }
-        }
-        chunk_note_full(a->seg, chunk);
-        return 0;
-}
-
-/* 1: *ret is reserved; 0: no chunk that is open has a free slot. */
-static int reserve_in_any(Actor *a, uint32_t *ret)
-{
-        const Segment *seg = a->seg;
-        bool short_of_memory = false;
-        uint32_t n = load_acquire(&seg->shared->chunk_hwm); /* pairs with raise_mark() of chunk.c */
-
-        if (n > seg->n_chunks)
-                n = seg->n_chunks;
-        for (uint32_t i = 0; i < n; i++) {
-                uint32_t chunk = (a->chunk + i) % n;
-                int r;
-
-                if (chunk_looks_full(seg, chunk))
-                        continue;
-                r = reserve_in(a, chunk, ret);
-                if (r == -ENOSPC) {
-                        /* None for this client's words there; elsewhere it may have some. */
-                        short_of_memory = true;
-                        continue;
-                }
-                if (r > 0)
-                        a->chunk = chunk;
-                if (r != 0)
-                        return r;
-        }
-        return short_of_memory ? -ENOSPC : 0;
-}
-
-int slot_reserve(Actor *a, uint32_t *ret_slot)
-{
-        uint32_t chunk;
-        int r;
-
-        r = check_quota(a);
-        if (r < 0)
-                return r;
-        r = reserve_in_any(a, ret_slot);
-
-        /* Others may take what we open before we do, but each time somebody gets on. */
-        while (r == 0) {
-                r = chunk_open(a, &chunk);
-                if (r == -ENOSPC) {
-                        /* Somebody may have opened the last one since we looked. */
-                        r = reserve_in_any(a, ret_slot);
-                        return r > 0 ? 0 : r < 0 ? r : -ENOSPC;
-                }
-                if (r < 0)
-                        return r;
-                r = reserve_in(a, chunk, ret_slot);
-                if (r > 0)
-                        a->chunk = chunk;
-        }
-        return r < 0 ? r : 0;
-}
 
 /* The slot is RESERVED by us: nobody else changes its state. `gen` is the next handle's. */
 static inline void make_live(Actor *a, uint32_t slot, uint64_t gen, unsigned type, uint64_t *ret_handle)
@@ -336,22 +168,14 @@ _noinline_ void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *r
         make_live(a, slot, gen, type, ret_handle);
 }
 
-void slot_unreserve(Actor *a, uint32_t slot)
-{
-        actor_count(&a->account->handles, -UINT64_C(1));
-        (void)holder_clear(a, slot);
-        release(a, slot);
-        ledger_settle(a, slot, 0);
-}
-
 /* Fills half of what may be kept, or takes the one that is needed. -ENOSPC and the like only if there is none at all. */
 static int refill(Actor *a)
 {
-        unsigned n = is_limited(a) ? 1 : a->max_kept / 2 + 1;
+        unsigned n = reserve_is_limited(a) ? 1 : a->max_kept / 2 + 1;
         int r = 0;
 
         while (a->n_kept < n && r == 0) {
-                r = slot_reserve(a, &a->kept[a->n_kept]);
+                r = reserve_slot(a, &a->kept[a->n_kept]);
                 if (r == 0)
                         a->n_kept++;
         }
@@ -403,7 +227,7 @@ void slot_keep_none(Actor *a)
 {
         a->max_kept = 0;
         while (a->n_kept > 0)
-                slot_unreserve(a, a->kept[--a->n_kept]);
+                reserve_undo(a, a->kept[--a->n_kept]);
 }
 
 /* ------------------------------------------------------------------------------------------------ open */
@@ -477,11 +301,11 @@ static _noinline_ int open_first(Actor *a, uint64_t handle, unsigned *ret_type)
         uint64_t word;
         int r;
 
-        r = check_quota(a);
+        r = reserve_check_quota(a);
         if (r < 0 && a->n_kept > 0) {
                 /* What is only kept for the next handle counts as held. */
-                slot_unreserve(a, a->kept[--a->n_kept]);
-                r = check_quota(a);
+                reserve_undo(a, a->kept[--a->n_kept]);
+                r = reserve_check_quota(a);
         }
         if (r < 0)
                 goto out;
@@ -575,7 +399,7 @@ static _noinline_ int open_first_here(Actor *a, uint64_t handle, unsigned *ret_t
         /* Release, as in ledger_change(). */
         store_release(&a->ledger[slot], (handle - slot) | MH_SHM_LEDGER_IN_FLIGHT);
         hazard_order(a);
-        if (unlikely(!a->bit) || unlikely(check_quota(a) < 0) ||
+        if (unlikely(!a->bit) || unlikely(reserve_check_quota(a) < 0) ||
             unlikely(chunk_state(load_sc(&a->seg->chunks[slot / MH_SHM_CHUNK_SLOTS].word)) != MH_SHM_CHUNK_OPEN))
                 return open_first(a, handle, ret_type);
         if (unlikely(!seems_alive(a, handle)))
@@ -677,7 +501,7 @@ static _noinline_ int close_unheld(Actor *a, uint64_t handle, unsigned *ret_flag
 static _noinline_ int close_dead(Actor *a, uint32_t slot, unsigned *ret_flags)
 {
         (void)holder_clear(a, slot);
-        release(a, slot);
+        reserve_release(a, slot);
         return closed_here(a, slot, ret_flags, SLOT_CLOSED_EVERYWHERE);
 }
 
@@ -810,7 +634,7 @@ int slot_abandon(Actor *a, uint32_t slot)
                 break;
         case MH_SHM_PHASE_RESERVED:
                 if (state_owner(state) == a->id)
-                        release(a, slot);
+                        reserve_release(a, slot);
                 break;
         case MH_SHM_PHASE_LIVE:
                 r = destroy_unheld(a, slot);

@@ -33,10 +33,8 @@ bool slot_is_alive(const Actor *a, uint64_t handle, unsigned *ret_type);
 void slot_keep(Actor *a);
 void slot_keep_none(Actor *a);
 
-/* The two halves of slot_new(): a reserved slot is this client's alone, its bit is set, and its ledger says so. */
-int slot_reserve(Actor *a, uint32_t *ret_slot);
+/* What is left of slot_new() once a slot is reserved: see reserve.h. */
 void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle);
-void slot_unreserve(Actor *a, uint32_t slot);
 
 /*
  * For reaping and recovery: gives up whatever this client's ledger says about the slot, in whatever state a death left

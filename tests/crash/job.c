@@ -9,6 +9,7 @@
 #include "shm/client.h"
 #include "shm/give.h"
 #include "shm/reap.h"
+#include "shm/reserve.h"
 #include "shm/scratch.h"
 #include "shm/slot.h"
 #include "shm/totals.h"
@@ -77,9 +78,9 @@ static int reserve(Actor *a)
         uint32_t slot;
         int r;
 
-        r = slot_reserve(a, &slot);
+        r = reserve_slot(a, &slot);
         if (r == 0)
-                slot_unreserve(a, slot);
+                reserve_undo(a, slot);
         return r;
 }
 

@@ -8,6 +8,7 @@
 #include "crash/setup.h"
 #include "shm/hazard.h"
 #include "shm/ledger.h"
+#include "shm/reserve.h"
 #include "shm/slot.h"
 #include "shm/span.h"
 #include "shm/words.h"
@@ -34,7 +35,7 @@ static void leave_all(World *w)
         world_give(w, WHO_C, w->block[1], shared);
         world_give(w, WHO_C, w->block[2], alone);
         world_give(w, WHO_C, w->block[5], shared);
-        (void)slot_reserve(c, &slot);
+        (void)reserve_slot(c, &slot);
         setup_with(w, shared);
         world_track_handle(w, alone);
 }

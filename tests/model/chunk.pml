@@ -124,7 +124,7 @@ again:
       fi
     };
 
-new: /* slot_reserve(), chunk_open() */
+new: /* reserve_slot(), chunk_open() */
     atomic {
       w = C;
       if

@@ -133,7 +133,7 @@ hint_wrong:
 #endif
     goto out;
 
-unreserve: /* slot_unreserve() */
+unreserve: /* reserve_undo() */
     H = H & ~BIT(c);
     bury();
     goto out;

@@ -191,6 +191,9 @@ uint32_t fixture_attach(Fixture *f, uint32_t flags, Actor *ret)
 
         cr_assert_eq(client_attach(&f->seg, &info, &id), 0);
         actor_init(ret, &f->seg, id, segment_ledger(&f->seg, id));
+#ifdef FIXTURE_ALONE
+        actor_set_alone(ret, flags == FIXTURE_OWN);
+#endif
         return id;
 }
 

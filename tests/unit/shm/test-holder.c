@@ -6,27 +6,7 @@
 #include "shm/holder.h"
 #include "shm/ledger.h"
 #include "shm/slot.h"
-#include "unit/shm/fixture.h"
-
-static Fixture f;
-
-static uint64_t make(Actor *by)
-{
-        uint64_t h = 0;
-
-        cr_assert_eq(slot_new(by, 5, &h), 0);
-        return h;
-}
-
-static unsigned closed(Actor *by, uint64_t h)
-{
-        unsigned flags = 77;
-
-        cr_assert_eq(slot_close(by, h, &flags), 0);
-        return flags;
-}
-
-#define BOTH (SLOT_CLOSED_HERE | SLOT_CLOSED_EVERYWHERE)
+#include "unit/shm/two.h"
 
 /* Each bit is seen by each of the questions that are asked. */
 Test(holder, each_word)
@@ -44,12 +24,12 @@ Test(holder, each_word)
         for (size_t i = 1; i < ELEMENTSOF(ids); i++)
                 cr_assert_eq(slot_open(&actors[ids[i]], h, NULL), 0);
         for (size_t i = 0; i < ELEMENTSOF(ids); i++) {
-                Actor *a = &actors[ids[i]];
+                Actor *it = &actors[ids[i]];
                 bool last = i + 1 == ELEMENTSOF(ids);
 
                 cr_assert(holder_any(&f.seg, slot));
-                cr_assert_eq(holder_alone(a, slot), last, "client %u", ids[i]);
-                (void)holder_clear(a, slot);
+                cr_assert_eq(holder_alone(it, slot), last, "client %u", ids[i]);
+                (void)holder_clear(it, slot);
                 cr_assert_not(fixture_holds(&f, slot, ids[i]));
                 cr_assert_eq(holder_any(&f.seg, slot), !last, "client %u", ids[i]);
         }
@@ -65,17 +45,16 @@ Test(holder, each_word)
         for (size_t i = 0; i < ELEMENTSOF(ids); i++)
                 holder_set(&actors[ids[i]], slot);
         for (size_t i = 0; i < ELEMENTSOF(ids); i++)
-                cr_assert_eq(closed(&actors[ids[i]], h), i + 1 == ELEMENTSOF(ids) ? BOTH : SLOT_CLOSED_HERE);
+                cr_assert_eq(closed(&actors[ids[i]], h), i + 1 == ELEMENTSOF(ids) ? GONE : SLOT_CLOSED_HERE);
         fixture_done(&f);
 }
 
 Test(holder, bits_of_clients_beyond_the_first_word)
 {
         uint64_t h, before;
-        Actor a, high, middle;
+        Actor high, middle;
 
-        fixture_open(&f);
-        (void)fixture_attach(&f, FIXTURE_OWN, &a);
+        open_two();
         while (fixture_attach(&f, FIXTURE_OWN, &middle) < 63)
                 ;
         h = make(&a);
@@ -94,11 +73,11 @@ Test(holder, bits_of_clients_beyond_the_first_word)
 
         cr_assert_eq(closed(&a, h), SLOT_CLOSED_HERE);
         cr_assert_eq(closed(&middle, h), SLOT_CLOSED_HERE, "130 is seen");
-        cr_assert_eq(closed(&high, h), BOTH);
+        cr_assert_eq(closed(&high, h), GONE);
         h = make(&high);
         cr_assert_eq(slot_open(&a, h, NULL), 0);
         cr_assert_eq(closed(&high, h), SLOT_CLOSED_HERE);
-        cr_assert_eq(closed(&a, h), BOTH);
+        cr_assert_eq(closed(&a, h), GONE);
         fixture_done(&f);
 }
 
@@ -126,6 +105,6 @@ Test(holder, a_thousand_clients)
                         cr_assert_eq(fixture_reap(&f, i + 1).destroyed, 0);
         }
         cr_assert(slot_is_alive(&actors[999], h, NULL));
-        cr_assert_eq(closed(&actors[999], h), BOTH);
+        cr_assert_eq(closed(&actors[999], h), GONE);
         fixture_done(&f);
 }

@@ -13,40 +13,13 @@
 #include "shm/give.h"
 #include "shm/hazard.h"
 #include "shm/ledger.h"
+#include "shm/reserve.h"
 #include "shm/scratch.h"
 #include "shm/slot.h"
 #include "shm/span.h"
 #include "shm/totals.h"
 #include "shm/trim.h"
-#include "unit/shm/fixture.h"
-
-#define SPAN ((uint64_t)MH_SHM_SPAN_SIZE)
-
-static Fixture f;
-static Actor a, b;
-
-static void open_two(void)
-{
-        fixture_open(&f);
-        (void)fixture_attach(&f, FIXTURE_OWN, &a);
-        (void)fixture_attach(&f, FIXTURE_OWN, &b);
-}
-
-static uint64_t take(Actor *by, uint64_t size)
-{
-        uint64_t s = 0;
-
-        cr_assert_eq(scratch_alloc(by, size, &s, NULL), 0);
-        return s;
-}
-
-static uint64_t make(Actor *by)
-{
-        uint64_t h = 0;
-
-        cr_assert_eq(slot_new(by, 64, &h), 0);
-        return h;
-}
+#include "unit/shm/two.h"
 
 static uint64_t span_word(uint64_t s)
 {
@@ -90,7 +63,7 @@ static void live_a_life(Kept *k)
                 (void)take(&a, 1 + i * 97 % 20000);
         (void)take(&a, 70 * SPAN);
 
-        cr_assert_eq(slot_reserve(&a, &slot), 0);
+        cr_assert_eq(reserve_slot(&a, &slot), 0);
         fixture_set_ledger(&a, handle_slot(h[2]), ledger_make(handle_generation(h[2]), MH_SHM_LEDGER_IN_FLIGHT));
         fixture_slot(&f, h[2])->state = state_make(handle_generation(h[2]), MH_SHM_PHASE_DYING, 64, a.id);
         fixture_set_ledger(&a, handle_slot(h[4]), ledger_make(handle_generation(h[4]), MH_SHM_LEDGER_IN_FLIGHT));

@@ -7,29 +7,9 @@
 
 #include "base/cleanup.h"
 #include "shm/ledger.h"
+#include "shm/reserve.h"
 #include "shm/slot.h"
-#include "unit/shm/fixture.h"
-
-#define BOTH (SLOT_CLOSED_HERE | SLOT_CLOSED_EVERYWHERE)
-
-static Fixture f;
-static Actor a, b;
-
-static void open_two(void)
-{
-        fixture_open(&f);
-        (void)fixture_attach(&f, FIXTURE_OWN, &a);
-        (void)fixture_attach(&f, FIXTURE_OWN, &b);
-}
-
-static uint64_t make(Actor *by)
-{
-        uint64_t h = 0;
-
-        cr_assert_eq(slot_new(by, 5, &h), 0);
-        cr_assert_neq(h, 0);
-        return h;
-}
+#include "unit/shm/two.h"
 
 static uint64_t state_of(uint64_t h)
 {
@@ -41,14 +21,6 @@ static void set_state(uint64_t h, enum mh_shm_phase phase, uint32_t owner)
         unsigned type = phase == MH_SHM_PHASE_FREE || phase == MH_SHM_PHASE_RESERVED ? 0 : 5;
 
         store_sc(&fixture_slot(&f, h)->state, state_make(handle_generation(h), phase, type, owner));
-}
-
-static unsigned closed(Actor *by, uint64_t h)
-{
-        unsigned flags = 77;
-
-        cr_assert_eq(slot_close(by, h, &flags), 0);
-        return flags;
 }
 
 /* ---------------------------------------------------------------------------------------------- others in the middle */
@@ -76,7 +48,7 @@ Test(slot, who_opens_what_is_being_destroyed_rescues_it)
         /* Now the destroyer goes on: its compare-and-swap fails, and its ledger word goes. As the reaper does for it. */
         cr_assert_eq(fixture_reap(&f, a.id).destroyed, 0);
         cr_assert_eq(slot_held(&b, h, NULL), 0);
-        cr_assert_eq(closed(&b, h), BOTH);
+        cr_assert_eq(closed(&b, h), GONE);
         fixture_done(&f);
 }
 
@@ -118,14 +90,14 @@ Test(slot, what_is_reserved_is_no_handle_yet)
         uint32_t slot;
 
         open_two();
-        cr_assert_eq(slot_reserve(&a, &slot), 0);
+        cr_assert_eq(reserve_slot(&a, &slot), 0);
         h = handle_make(FIXTURE_FIRST, slot);
         cr_assert_eq(slot_open(&b, h, NULL), -ESTALE);
         cr_assert_eq(slot_held(&b, h, NULL), -ESTALE);
         cr_assert_not(fixture_holds(&f, slot, b.id));
         cr_assert_eq(ledger_load(&b, slot), 0);
         cr_assert_eq(state_of(h), state_make(FIXTURE_FIRST, MH_SHM_PHASE_RESERVED, 0, a.id));
-        slot_unreserve(&a, slot);
+        reserve_undo(&a, slot);
         fixture_done(&f);
 }
 
@@ -175,7 +147,7 @@ Test(slot, between_the_bit_and_the_end)
         fixture_set_holder(&f, handle_slot(h), a.id, false);
         fixture_verify(&f, 0, NULL);
         cr_assert_eq(slot_open(&b, h, NULL), 0);
-        cr_assert_eq(closed(&b, h), BOTH, "b is the last one who looks");
+        cr_assert_eq(closed(&b, h), GONE, "b is the last one who looks");
         cr_assert_eq(fixture_reap(&f, a.id).destroyed, 0);
         fixture_done(&f);
 }

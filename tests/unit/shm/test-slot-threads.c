@@ -11,29 +11,7 @@
 #include "shm/ledger.h"
 #include "shm/slot.h"
 #include "shm/totals.h"
-#include "unit/shm/fixture.h"
-
-#define BOTH (SLOT_CLOSED_HERE | SLOT_CLOSED_EVERYWHERE)
-
-static Fixture f;
-static Actor a;
-
-static uint64_t make(Actor *by)
-{
-        uint64_t h = 0;
-
-        cr_assert_eq(slot_new(by, 5, &h), 0);
-        cr_assert_neq(h, 0);
-        return h;
-}
-
-static unsigned closed(Actor *by, uint64_t h)
-{
-        unsigned flags = 77;
-
-        cr_assert_eq(slot_close(by, h, &flags), 0);
-        return flags;
-}
+#include "unit/shm/two.h"
 
 static const SegmentConfig roomy = {
         .n_slots = 4096,
@@ -279,7 +257,7 @@ Test(slot, what_is_held_does_not_go, .timeout = 100)
         }
         cr_assert_eq(race.errors, 0);
         cr_assert_eq(ledger_load(&a, handle_slot(race.cells[0])), ledger_make(FIXTURE_FIRST, 1));
-        cr_assert_eq(closed(&a, race.cells[0]), BOTH);
+        cr_assert_eq(closed(&a, race.cells[0]), GONE);
         fixture_done(&f);
 }
 

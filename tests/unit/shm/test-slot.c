@@ -7,29 +7,11 @@
 
 #include "base/cleanup.h"
 #include "shm/ledger.h"
+#include "shm/reserve.h"
 #include "shm/slot.h"
-#include "unit/shm/fixture.h"
+#include "unit/shm/two.h"
 
 #define GEN_MAX MH_SHM_GENERATION_MASK
-
-static Fixture f;
-static Actor a, b;
-
-static void open_two(void)
-{
-        fixture_open(&f);
-        (void)fixture_attach(&f, FIXTURE_OWN, &a);
-        (void)fixture_attach(&f, FIXTURE_OWN, &b);
-}
-
-static uint64_t make(Actor *by)
-{
-        uint64_t h = 0;
-
-        cr_assert_eq(slot_new(by, 5, &h), 0);
-        cr_assert_neq(h, 0);
-        return h;
-}
 
 static void expect_gone(uint64_t h)
 {
@@ -39,16 +21,6 @@ static void expect_gone(uint64_t h)
         cr_assert_eq(slot_held(&a, h, NULL), -ESTALE);
         cr_assert_eq(slot_open(&b, h, NULL), -ESTALE);
 }
-
-static unsigned closed(Actor *by, uint64_t h)
-{
-        unsigned flags = 77;
-
-        cr_assert_eq(slot_close(by, h, &flags), 0);
-        return flags;
-}
-
-#define BOTH (SLOT_CLOSED_HERE | SLOT_CLOSED_EVERYWHERE)
 
 /* ---------------------------------------------------------------------------------------------- new */
 
@@ -85,7 +57,7 @@ Test(slot, what_a_new_one_looks_like)
         cr_assert_eq(handle_generation(h), FIXTURE_FIRST);
         cr_assert_eq(slot_held(&a, h, &s), 0);
         cr_assert_eq(s, &f.seg.slots[handle_slot(h)]);
-        cr_assert_eq(s->state, state_make(FIXTURE_FIRST, MH_SHM_PHASE_LIVE, 5, 0));
+        cr_assert_eq(s->state, state_make(FIXTURE_FIRST, MH_SHM_PHASE_LIVE, TYPE, 0));
         cr_assert_eq(s->holders, UINT64_C(1) << a.id);
         cr_assert_eq(ledger_load(&a, handle_slot(h)), ledger_make(FIXTURE_FIRST, 1));
         cr_assert_eq(a.account->handles, 1);
@@ -105,7 +77,7 @@ Test(slot, nothing_is_left_of_the_one_before)
         s = fixture_slot(&f, h);
         memset(s->payload, 0xee, sizeof(s->payload));
         s->wait[0] = s->wait[1] = 9;
-        cr_assert_eq(closed(&a, h), BOTH);
+        cr_assert_eq(closed(&a, h), GONE);
         cr_assert_eq(s->state, state_make(FIXTURE_FIRST + 1, MH_SHM_PHASE_FREE, 0, 0));
         cr_assert_eq(s->holders, 0);
         again = make(&a);
@@ -127,8 +99,8 @@ Test(slot, reserved_for_later)
         uint64_t h = 0;
 
         open_two();
-        cr_assert_eq(slot_reserve(&a, &slot), 0);
-        cr_assert_eq(slot_reserve(&b, &other), 0);
+        cr_assert_eq(reserve_slot(&a, &slot), 0);
+        cr_assert_eq(reserve_slot(&b, &other), 0);
         cr_assert_neq(slot, other);
         cr_assert_eq(f.seg.slots[slot].state, state_make(FIXTURE_FIRST, MH_SHM_PHASE_RESERVED, 0, a.id));
         cr_assert_eq(ledger_load(&a, slot), MH_SHM_LEDGER_RESERVED);
@@ -140,9 +112,9 @@ Test(slot, reserved_for_later)
         slot_publish(&a, slot, 64, &h);
         cr_assert_eq(h, handle_make(FIXTURE_FIRST, slot));
         cr_assert_eq(slot_held(&a, h, NULL), 0);
-        cr_assert_eq(closed(&a, h), BOTH);
+        cr_assert_eq(closed(&a, h), GONE);
 
-        slot_unreserve(&b, other);
+        reserve_undo(&b, other);
         cr_assert_eq(f.seg.slots[other].state, state_make(FIXTURE_FIRST + 1, MH_SHM_PHASE_FREE, 0, 0));
         cr_assert_eq(ledger_load(&b, other), 0);
         cr_assert_eq(b.account->handles, 0);
@@ -167,7 +139,7 @@ Test(slot, all_of_them)
 
         /* Whichever becomes free is found, by whom ever. */
         for (unsigned i = 0; i < 2048; i += 37) {
-                cr_assert_eq(closed(i % 3 ? &a : &b, handles[i]), BOTH);
+                cr_assert_eq(closed(i % 3 ? &a : &b, handles[i]), GONE);
                 h = make(&b);
                 cr_assert_eq(handle_slot(h), handle_slot(handles[i]));
                 cr_assert_eq(slot_new(&a, 5, &(uint64_t){ 0 }), -ENOSPC);
@@ -206,13 +178,13 @@ Test(slot, counting)
         h = make(&a);
         cr_assert_eq(slot_open(&a, h, NULL), 0);
         cr_assert_eq(slot_open(&a, h, &type), 0);
-        cr_assert_eq(type, 5);
+        cr_assert_eq(type, (int)TYPE);
         cr_assert_eq(ledger_count(ledger_load(&a, handle_slot(h))), 3);
         cr_assert_eq(a.account->handles, 1, "one handle, however often");
         cr_assert_eq(closed(&a, h), 0);
         cr_assert_eq(slot_close(&a, h, NULL), 0);
         cr_assert_eq(slot_held(&a, h, NULL), 0);
-        cr_assert_eq(closed(&a, h), BOTH);
+        cr_assert_eq(closed(&a, h), GONE);
         cr_assert_eq(slot_close(&a, h, &flags), -ESTALE);
         cr_assert_eq(flags, 77);
         cr_assert_eq(a.account->handles, 0);
@@ -237,7 +209,7 @@ Test(slot, shared)
         cr_assert_eq(slot_close(&a, h, NULL), -EBADF);
         cr_assert_eq(slot_open(&a, h, NULL), 0, "and can be had again");
         cr_assert_eq(closed(&b, h), SLOT_CLOSED_HERE);
-        cr_assert_eq(closed(&a, h), BOTH);
+        cr_assert_eq(closed(&a, h), GONE);
         expect_gone(h);
         cr_assert_eq(a.account->destroyed, 1);
         cr_assert_eq(b.account->destroyed, 0);
@@ -314,7 +286,7 @@ Test(slot, overflow)
         cr_assert_eq(slot_open(&a, h, NULL), 0);
         cr_assert_eq(ledger_load(&a, handle_slot(h)), full);
         a.ledger[handle_slot(h)] = full - MH_SHM_LEDGER_COUNT_MASK + 1;
-        cr_assert_eq(closed(&a, h), BOTH);
+        cr_assert_eq(closed(&a, h), GONE);
         fixture_done(&f);
 }
 
@@ -330,7 +302,7 @@ Test(slot, quota)
         h[1] = make(&a);
         cr_assert_eq(slot_open(&a, other, NULL), 0);
         cr_assert_eq(slot_new(&a, 5, &untouched), -EDQUOT);
-        cr_assert_eq(slot_reserve(&a, &slot), -EDQUOT);
+        cr_assert_eq(reserve_slot(&a, &slot), -EDQUOT);
         cr_assert_eq(untouched, 77);
         cr_assert_eq(slot, 77);
         cr_assert_eq(slot_open(&a, h[0], NULL), 0, "one that is held already");
@@ -342,10 +314,10 @@ Test(slot, quota)
         cr_assert_not(fixture_holds(&f, handle_slot(h[2]), a.id));
         cr_assert_eq(closed(&a, other), SLOT_CLOSED_HERE);
         cr_assert_eq(slot_open(&a, h[2], NULL), 0, "there is room again");
-        cr_assert_eq(closed(&a, h[1]), BOTH);
+        cr_assert_eq(closed(&a, h[1]), GONE);
         h[1] = make(&a);
         f.seg.shared->limit_client_handles = 0;
-        cr_assert_eq(closed(&a, h[1]), BOTH, "closing is always possible");
+        cr_assert_eq(closed(&a, h[1]), GONE, "closing is always possible");
         cr_assert_eq(slot_new(&a, 5, &untouched), -EDQUOT);
         fixture_done(&f);
 }
@@ -365,7 +337,7 @@ Test(slot, quota_of_threads)
                         h[i] = make(&a);
                 cr_assert_eq(slot_new(&a, 5, &untouched), -EDQUOT);
                 for (unsigned i = 0; i < 10; i++)
-                        cr_assert_eq(closed(&second, h[i]), BOTH);
+                        cr_assert_eq(closed(&second, h[i]), GONE);
         }
         /* What one holds is held by the other one. */
         for (unsigned i = 0; i < 10; i++)
@@ -374,7 +346,7 @@ Test(slot, quota_of_threads)
         cr_assert_eq(slot_open(&a, other, NULL), -EDQUOT);
         cr_assert_eq(slot_new(&a, 5, &untouched), -EDQUOT);
         for (unsigned i = 0; i < 10; i++)
-                cr_assert_eq(closed(&a, h[i]), BOTH);
+                cr_assert_eq(closed(&a, h[i]), GONE);
         fixture_done(&f);
 }
 
@@ -396,7 +368,7 @@ Test(slot, quota_and_kept_slots)
         other[n] = make(&b);
         cr_assert_eq(slot_open(&a, other[n], NULL), -EDQUOT);
         cr_assert_eq(slot_new(&a, 5, &untouched), -EDQUOT);
-        cr_assert_eq(closed(&a, h[0]), BOTH);
+        cr_assert_eq(closed(&a, h[0]), GONE);
         cr_assert_eq(slot_open(&a, other[n], NULL), 0);
         slot_keep_none(&a);
         fixture_done(&f);
@@ -418,7 +390,7 @@ Test(slot, quota_of_threads_that_keep_slots)
                 h[i] = make(&second);
         cr_assert_eq(slot_new(&a, 5, &untouched), -EDQUOT);
         for (unsigned i = 0; i < 10; i++)
-                cr_assert_eq(closed(&second, h[i]), BOTH);
+                cr_assert_eq(closed(&second, h[i]), GONE);
         for (unsigned i = 0; i < 10; i++)
                 h[i] = make(&a);
         cr_assert_eq(slot_new(&second, 5, &untouched), -EDQUOT);
@@ -440,7 +412,7 @@ Test(slot, a_slot_whose_generations_came_round_is_retired)
         f.seg.slots[slot].state = state_make(FIXTURE_FIRST - 1, MH_SHM_PHASE_FREE, 0, 0);
         last = make(&a);
         cr_assert_eq(last, handle_make(FIXTURE_FIRST - 1, slot));
-        cr_assert_eq(closed(&a, last), BOTH);
+        cr_assert_eq(closed(&a, last), GONE);
         cr_assert_eq(f.seg.slots[slot].state, 0);
         cr_assert_eq(slot_open(&a, last, NULL), -ESTALE);
         cr_assert_eq(slot_open(&a, handle_make(FIXTURE_FIRST, slot), NULL), -ESTALE);
@@ -456,12 +428,12 @@ Test(slot, a_reservation_can_be_the_last_generation_too)
         uint32_t slot;
 
         open_two();
-        cr_assert_eq(slot_reserve(&a, &slot), 0);
-        slot_unreserve(&a, slot);
+        cr_assert_eq(reserve_slot(&a, &slot), 0);
+        reserve_undo(&a, slot);
         f.seg.slots[slot].state = state_make(FIXTURE_FIRST - 1, MH_SHM_PHASE_FREE, 0, 0);
-        cr_assert_eq(slot_reserve(&a, &slot), 0);
+        cr_assert_eq(reserve_slot(&a, &slot), 0);
         cr_assert_eq(state_generation(f.seg.slots[slot].state), FIXTURE_FIRST - 1);
-        slot_unreserve(&a, slot);
+        reserve_undo(&a, slot);
         cr_assert_eq(f.seg.slots[slot].state, 0);
         fixture_done(&f);
 }
@@ -480,7 +452,7 @@ Test(slot, generations_pass_over_zero)
         cr_assert_eq(h, handle_make(GEN_MAX, slot));
         cr_assert_eq(slot_open(&b, h, NULL), 0);
         cr_assert_eq(closed(&a, h), SLOT_CLOSED_HERE);
-        cr_assert_eq(closed(&b, h), BOTH);
+        cr_assert_eq(closed(&b, h), GONE);
         cr_assert_eq(f.seg.slots[slot].state, state_make(1, MH_SHM_PHASE_FREE, 0, 0));
         cr_assert_eq(make(&a), handle_make(1, slot));
         fixture_done(&f);
@@ -538,7 +510,7 @@ Test(slot, a_kept_slot_is_used_again)
         fixture_verify_rest(&f);
         cr_assert_eq(slot_open(&b, h, NULL), 0);
         cr_assert_eq(closed(&b, h), SLOT_CLOSED_HERE);
-        cr_assert_eq(closed(&a, h), BOTH);
+        cr_assert_eq(closed(&a, h), GONE);
         cr_assert_eq(a.n_kept, 17);
         cr_assert_eq(f.seg.slots[slot].state, state_make(FIXTURE_FIRST + 1, MH_SHM_PHASE_RESERVED, 0, a.id));
         cr_assert_eq(ledger_load(&a, slot), MH_SHM_LEDGER_RESERVED);
@@ -554,7 +526,7 @@ Test(slot, a_kept_slot_is_used_again)
         cr_assert_eq(fixture_slot(&f, again)->holders, UINT64_C(1) << a.id);
         for (unsigned i = 0; i < MH_SHM_PAYLOAD_SIZE; i++)
                 cr_assert_eq(fixture_slot(&f, again)->payload[i], 0);
-        cr_assert_eq(closed(&a, again), BOTH);
+        cr_assert_eq(closed(&a, again), GONE);
 
         slot_keep_none(&a);
         cr_assert_eq(a.account->handles, 0);
@@ -577,7 +549,7 @@ Test(slot, no_more_are_kept_than_there_is_room_for)
         for (unsigned i = 0; i < 100; i++)
                 h[i] = make(&a);
         for (unsigned i = 0; i < 100; i++)
-                cr_assert_eq(closed(&a, h[i]), BOTH);
+                cr_assert_eq(closed(&a, h[i]), GONE);
         cr_assert_eq(a.n_kept, 32);
         cr_assert_eq(a.account->handles, 32);
         cr_assert_eq(a.account->destroyed, 100);
@@ -599,7 +571,7 @@ Test(slot, the_last_generation_is_not_kept)
         h = make(&a);
         cr_assert_eq(h, handle_make(FIXTURE_FIRST - 1, slot));
         slot_keep(&a);
-        cr_assert_eq(closed(&a, h), BOTH);
+        cr_assert_eq(closed(&a, h), GONE);
         cr_assert_eq(a.n_kept, 0);
         cr_assert_eq(f.seg.slots[slot].state, 0);
         cr_assert_eq(f.seg.slots[slot].holders, 0);
@@ -617,7 +589,7 @@ Test(slot, what_another_one_holds_is_not_kept)
         cr_assert_eq(closed(&a, h), SLOT_CLOSED_HERE);
         cr_assert_eq(a.n_kept, 16);
         cr_assert_not(fixture_holds(&f, handle_slot(h), a.id));
-        cr_assert_eq(closed(&b, h), BOTH);
+        cr_assert_eq(closed(&b, h), GONE);
         cr_assert_eq(fixture_phase(&f, h), MH_SHM_PHASE_FREE, "b keeps none");
         fixture_done(&f);
 }
@@ -644,7 +616,7 @@ Test(slot, new_without_memory)
                 cr_assert_eq(h, 77);
                 cr_assert_eq(a.account->handles, 0);
                 cr_assert_eq(slot_new(&a, 5, &h), 0, "later there is some");
-                cr_assert_eq(closed(&a, h), BOTH);
+                cr_assert_eq(closed(&a, h), GONE);
                 fixture_done(&f);
                 h = 77;
         }
@@ -678,7 +650,7 @@ Test(slot, open_without_memory)
         }
         cr_assert_eq(n, 2, "ledger, holder bits");
         cr_assert_eq(closed(&b, h), SLOT_CLOSED_HERE);
-        cr_assert_eq(closed(&a, h), BOTH);
+        cr_assert_eq(closed(&a, h), GONE);
         fixture_done(&f);
 }
 
@@ -693,7 +665,7 @@ Test(slot, free_where_there_is_memory)
         other = make(&b); /* in the third chunk, whose ledger words lie in another unit */
         cr_assert_eq(handle_slot(h) / 512, 1);
         cr_assert_eq(handle_slot(other) / 512, 2);
-        cr_assert_eq(closed(&a, h), BOTH);
+        cr_assert_eq(closed(&a, h), GONE);
         a.chunk = 2;
         fixture_fail_reserve(0);
         cr_assert_eq(slot_new(&a, 5, &other), 0);
@@ -712,7 +684,7 @@ Test(slot, close_without_memory)
         fixture_fail_reserve(0);
         cr_assert_eq(slot_open(&a, h, NULL), 0);
         cr_assert_eq(closed(&a, h), 0);
-        cr_assert_eq(closed(&a, h), BOTH);
+        cr_assert_eq(closed(&a, h), GONE);
         cr_assert_eq(fixture_reserved(), 0);
         fixture_done(&f);
 }
@@ -738,7 +710,7 @@ Test(slot, on_a_file_system_that_is_full)
         cr_assert_geq(n, 512);
         cr_assert_lt(n, 65536);
         fixture_verify_rest(&f);
-        cr_assert_eq(closed(&a, first), BOTH);
+        cr_assert_eq(closed(&a, first), GONE);
         cr_assert_eq(slot_new(&a, 5, &h), 0, "what is there is used");
         fixture_verify_rest(&f);
         cr_assert_eq(fixture_reap(&f, a.id).destroyed, n);

@@ -7,19 +7,9 @@
 #include "shm/hazard.h"
 #include "shm/ledger.h"
 #include "shm/span.h"
-#include "unit/shm/fixture.h"
+#include "unit/shm/two.h"
 
 #define SPAN_BLOCKS (MH_SHM_SPAN_SIZE / 512)
-
-static Fixture f;
-static Actor a, b;
-
-static void open_two(void)
-{
-        fixture_open(&f);
-        (void)fixture_attach(&f, FIXTURE_OWN, &a);
-        (void)fixture_attach(&f, FIXTURE_OWN, &b);
-}
 
 static uint64_t word(uint32_t span)
 {

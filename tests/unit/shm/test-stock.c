@@ -12,32 +12,7 @@
 #include "shm/scratch.h"
 #include "shm/span.h"
 #include "shm/stock.h"
-#include "unit/shm/fixture.h"
-
-#define SPAN ((uint64_t)MH_SHM_SPAN_SIZE)
-
-static Fixture f;
-static Actor a, b;
-
-static void open_two(void)
-{
-        fixture_open(&f);
-        (void)fixture_attach(&f, FIXTURE_OWN, &a);
-        (void)fixture_attach(&f, FIXTURE_OWN, &b);
-}
-
-static uint64_t take(Actor *by, uint64_t size)
-{
-        uint64_t s = 0;
-
-        cr_assert_eq(scratch_alloc(by, size, &s, NULL), 0, "%llu bytes", (unsigned long long)size);
-        return s;
-}
-
-static uint32_t span_of(uint64_t s)
-{
-        return (uint32_t)(scratch_offset(s) / SPAN);
-}
+#include "unit/shm/two.h"
 
 static uint64_t span_word(uint32_t span)
 {

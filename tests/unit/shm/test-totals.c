@@ -8,12 +8,7 @@
 #include "shm/scratch.h"
 #include "shm/slot.h"
 #include "shm/totals.h"
-#include "unit/shm/fixture.h"
-
-#define SPAN ((uint64_t)MH_SHM_SPAN_SIZE)
-
-static Fixture f;
-static Actor a, b;
+#include "unit/shm/two.h"
 
 static void expect(uint32_t clients, uint64_t handles, uint64_t bytes)
 {
@@ -23,22 +18,6 @@ static void expect(uint32_t clients, uint64_t handles, uint64_t bytes)
         cr_assert_eq(t.clients, clients);
         cr_assert_eq(t.handles, handles, "%llu handles", (unsigned long long)t.handles);
         cr_assert_eq(t.scratch_bytes, bytes, "%llu bytes", (unsigned long long)t.scratch_bytes);
-}
-
-static uint64_t take(Actor *by, uint64_t size)
-{
-        uint64_t s = 0;
-
-        cr_assert_eq(scratch_alloc(by, size, &s, NULL), 0);
-        return s;
-}
-
-static uint64_t make(Actor *by)
-{
-        uint64_t h = 0;
-
-        cr_assert_eq(slot_new(by, 5, &h), 0);
-        return h;
 }
 
 Test(totals, what_everybody_does)

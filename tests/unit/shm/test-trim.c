@@ -10,29 +10,12 @@
 #include "base/cleanup.h"
 #include "shm/chunk.h"
 #include "shm/ledger.h"
+#include "shm/reserve.h"
 #include "shm/slot.h"
 #include "shm/trim.h"
-#include "unit/shm/fixture.h"
+#include "unit/shm/two.h"
 
 #define CHUNK_BLOCKS (512 * 128 / 512U)
-
-static Fixture f;
-static Actor a, b;
-
-static void open_two(void)
-{
-        fixture_open(&f);
-        (void)fixture_attach(&f, FIXTURE_OWN, &a);
-        (void)fixture_attach(&f, FIXTURE_OWN, &b);
-}
-
-static uint64_t make(Actor *by)
-{
-        uint64_t h = 0;
-
-        cr_assert_eq(slot_new(by, 5, &h), 0);
-        return h;
-}
 
 static void trim(unsigned keep)
 {
@@ -265,12 +248,12 @@ Test(trim, a_slot_is_reserved)
         uint32_t slot;
 
         open_two();
-        cr_assert_eq(slot_reserve(&a, &slot), 0);
+        cr_assert_eq(reserve_slot(&a, &slot), 0);
         memset(f.seg.chunks[0].taken, 0, sizeof(f.seg.chunks[0].taken));
         trim(0);
         cr_assert_eq(chunk(0), MH_SHM_CHUNK_OPEN);
         cr_assert_eq(state_phase(f.seg.slots[slot].state), MH_SHM_PHASE_RESERVED);
-        slot_unreserve(&a, slot);
+        reserve_undo(&a, slot);
         trim(0);
         cr_assert_eq(chunk(0), MH_SHM_CHUNK_HOLE);
         fixture_done(&f);

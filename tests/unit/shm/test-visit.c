@@ -17,19 +17,16 @@
 #include "shm/scratch.h"
 #include "shm/slot.h"
 #include "shm/stock.h"
-#include "unit/shm/fixture.h"
+#include "unit/shm/two.h"
 
 #define BOTH (MH_SHM_VISITORS_EXPECTED | MH_SHM_VISITORS_SEEN)
 
-static Fixture f;
-static Actor a, b, twin; /* the second thread of a's client */
+static Actor twin; /* the second thread of a's client */
 
 static void open_all(bool asymmetric)
 {
-        fixture_open(&f);
+        open_two();
         f.seg.asymmetric = f.seg.asymmetric && asymmetric;
-        (void)fixture_attach(&f, FIXTURE_OWN, &a);
-        (void)fixture_attach(&f, FIXTURE_OWN, &b);
         twin = a;
         actor_set_thread(&twin, 1);
 }
@@ -40,30 +37,9 @@ static void need_membarrier(void)
                 cr_skip_test("membarrier(2) is missing");
 }
 
-static uint64_t take(Actor *by, uint64_t size)
-{
-        uint64_t s = 0;
-
-        cr_assert_eq(scratch_alloc(by, size, &s, NULL), 0);
-        return s;
-}
-
-static uint32_t span_of(uint64_t s)
-{
-        return (uint32_t)(scratch_offset(s) / MH_SHM_SPAN_SIZE);
-}
-
 static uint32_t visitors(uint64_t s)
 {
         return load_sc(&f.seg.owners[span_of(s)].visitors);
-}
-
-static uint64_t made(Actor *by)
-{
-        uint64_t h = 0;
-
-        cr_assert_eq(slot_new(by, 70, &h), 0);
-        return h;
 }
 
 /* ---------------------------------------------------------------------------------------------- one after the other */
@@ -77,7 +53,7 @@ Test(visit, who_comes_says_so)
         s = take(&a, 100);
         t = take(&a, 100);
         u = take(&a, 100);
-        h = made(&b);
+        h = make(&b);
         cr_assert_eq(visitors(s), 0);
         cr_assert_eq(scratch_free(&a, s), 0);
         cr_assert_eq(a.hazard->freeing, 0);
@@ -116,7 +92,7 @@ Test(visit, what_is_just_being_freed)
         open_all(true);
         s = take(&a, 100);
         t = take(&a, 100);
-        h = made(&a);
+        h = make(&a);
         store_sc(&a.hazard->freeing, s);
         cr_assert_eq(scratch_free(&b, s), -ESTALE);
         cr_assert_eq(scratch_free(&twin, s), -ESTALE);
@@ -199,7 +175,7 @@ Test(visit, adopted)
 
         open_all(true);
         need_membarrier();
-        h = made(&b);
+        h = make(&b);
         cr_assert_eq(slot_open(&a, h, NULL), 0);
         s = take(&a, 100);
         cr_assert_eq(give_block(&a, s, h), 0);
@@ -279,7 +255,7 @@ static void run_race(bool asymmetric, const unsigned *what, unsigned n, unsigned
                 cr_assert_eq(pthread_create(&threads[i], NULL, race_along, &racers[i]), 0);
         }
         for (unsigned i = 1; i <= rounds; i++) {
-                uint64_t h = made(&a), s;
+                uint64_t h = make(&a), s;
 
                 if (i % 2)
                         (void)stock_trim(&a);
