@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/process.h"
@@ -34,7 +33,7 @@ static int on_death(sd_event_source *source, int fd, uint32_t revents, void *use
 
 static int watch_process(Attachment *a)
 {
-        return sd_event_add_io(a->server->event, &a->death, a->pidfd, EPOLLIN, on_death, a);
+        return sd_event_add_io(a->server->loop.event, &a->death, a->pidfd, EPOLLIN, on_death, a);
 }
 
 /* Finds the process of a client that another daemon attached. 0 if it is known now or cannot be found out; -ESRCH. */
@@ -55,8 +54,7 @@ static int find_process(Attachment *a)
 
 static void look_in(Attachment *a, uint64_t usec)
 {
-        (void)sd_event_source_set_time_relative(a->timer, usec);
-        (void)sd_event_source_set_enabled(a->timer, SD_EVENT_ONESHOT);
+        timer_arm(&a->timer, usec);
 }
 
 /*
@@ -136,11 +134,7 @@ int attachment_new(Attachment **ret, Server *server, uint32_t id, const ClientIn
         actor_init(&a->actor, &server->store.segment, id, segment_ledger(&server->store.segment, id));
         a->actor.intent = &server->store.segment.clients[id].intent;
 
-        r = sd_event_add_time_relative(server->event, &a->timer, CLOCK_MONOTONIC, GRACE_USEC, ACCURACY_USEC, on_timer,
-                                       a);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_enabled(a->timer, SD_EVENT_OFF);
+        r = timer_init(&a->timer, &server->loop, ACCURACY_USEC, on_timer, a);
         if (r < 0)
                 return r;
         r = peer ? (a->pidfd >= 0 ? watch_process(a) : 0) : find_process(a);
@@ -152,7 +146,7 @@ int attachment_new(Attachment **ret, Server *server, uint32_t id, const ClientIn
 
 static void stop_watching(Attachment *a)
 {
-        a->timer = sd_event_source_disable_unref(a->timer);
+        timer_done(&a->timer);
         a->death = sd_event_source_disable_unref(a->death);
         a->pidfd = fd_close(a->pidfd);
 }
@@ -175,7 +169,7 @@ void attachment_bind(Attachment *a, Connection *c)
         a->connection = c;
         if (older && older != c)
                 connection_close(older);
-        (void)sd_event_source_set_enabled(a->timer, SD_EVENT_OFF);
+        timer_disarm(&a->timer);
         a->looks = 0;
         a->told_lost = false;
 }

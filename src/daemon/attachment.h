@@ -28,6 +28,7 @@
 #include "base/cleanup.h"
 #include "base/process.h"
 #include "daemon/peer.h"
+#include "daemon/timer.h"
 #include "shm/client.h"
 #include "shm/reap.h"
 #include "shm/request.h"
@@ -44,7 +45,7 @@ struct Attachment {
         Connection *connection;      /* NULL: none at present */
         int pidfd;                   /* -1: its process is not known, or cannot be watched */
         sd_event_source *death;      /* of its process */
-        sd_event_source *timer;      /* to look again */
+        Timer timer;                 /* to look again */
         unsigned looks;              /* how often we did, since the connection ended */
         bool told_lost;
         unsigned told_limits; /* see watch.h */

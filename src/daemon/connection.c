@@ -5,9 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/parse.h"
@@ -27,15 +25,15 @@ static uint32_t events_to_read(const Connection *c)
 
 static void set_events(Connection *c, uint32_t events)
 {
-        (void)sd_event_source_set_io_events(c->io, events);
+        loop_set_events(&c->server->loop, &c->io, events);
 }
 
 static void connection_free(Connection *c)
 {
         Server *s = c->server;
 
-        c->io = sd_event_source_disable_unref(c->io);
-        c->timer = sd_event_source_disable_unref(c->timer);
+        loop_remove(&s->loop, &c->io);
+        timer_done(&c->timer);
         c->fd = fd_close(c->fd);
 
         if (c->next)
@@ -69,8 +67,7 @@ static void begin_ending(Connection *c)
 {
         c->state = CONNECTION_ENDING;
         drop_attachment(c);
-        (void)sd_event_source_set_time_relative(c->timer, LINGER_USEC);
-        (void)sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
+        timer_arm(&c->timer, LINGER_USEC);
 }
 
 /* 0, or -errno: the connection was closed and is no more. */
@@ -144,7 +141,7 @@ static void handle(Connection *c, Packet *packet)
         }
 }
 
-static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static void on_io(void *userdata, uint32_t revents)
 {
         Connection *c = userdata;
         Packet packet;
@@ -152,27 +149,26 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
 
         if (c->reply_waits) {
                 (void)flush(c); /* which notices the end, too */
-                return 0;
+                return;
         }
         if (c->state == CONNECTION_DETACHING || events_to_read(c) == 0) {
                 connection_close(c); /* nothing was waited for but the end */
-                return 0;
+                return;
         }
         if (c->state == CONNECTION_ENDING) {
                 discard(c);
-                return 0;
+                return;
         }
 
         r = c->bare ? packet_receive_bare(c->fd, &packet) : packet_receive(c->fd, &packet);
         if (r == -EAGAIN)
-                return 0;
+                return;
         /* Who has hung up is reported as such; else nothing was in the packet. */
         if (r < 0 || (r == 0 && (!c->bare || revents & EPOLLHUP))) {
                 connection_close(c);
-                return 0;
+                return;
         }
         handle(c, &packet);
-        return 0;
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -194,14 +190,15 @@ static int prepare(Connection *c)
         /* Who sends is told with each packet. The listening socket has it set too, for packets that came before this. */
         if (setsockopt(c->fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)) < 0)
                 return -errno;
-        r = sd_event_add_io(c->server->event, &c->io, c->fd, EPOLLIN, on_io, c);
+        r = loop_add(&c->server->loop, &c->io, c->fd, EPOLLIN, on_io, c);
         if (r < 0)
                 return r;
-        r = sd_event_add_time_relative(c->server->event, &c->timer, CLOCK_MONOTONIC,
-                                       hello == PARSE_INFINITY ? LINGER_USEC : hello, ACCURACY_USEC, on_timer, c);
+        r = timer_init(&c->timer, &c->server->loop, ACCURACY_USEC, on_timer, c);
         if (r < 0)
                 return r;
-        return hello == PARSE_INFINITY ? sd_event_source_set_enabled(c->timer, SD_EVENT_OFF) : 0;
+        if (hello != PARSE_INFINITY)
+                timer_arm(&c->timer, hello);
+        return 0;
 }
 
 int connection_new(Server *server, int fd, pid_t pid)
@@ -216,6 +213,7 @@ int connection_new(Server *server, int fd, pid_t pid)
         }
         c->server = server;
         c->fd = fd;
+        c->io = LOOP_SOURCE_NONE;
         c->pid = pid;
         c->state = CONNECTION_NEW;
         c->next = server->connections;

@@ -18,8 +18,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include <systemd/sd-event.h>
 
+#include "daemon/loop.h"
+#include "daemon/timer.h"
 #include "daemon/wire.h"
 
 typedef struct Attachment Attachment;
@@ -38,8 +39,8 @@ struct Connection {
         Server *server;
         Connection *next, *previous;
         int fd;
-        sd_event_source *io;
-        sd_event_source *timer;
+        LoopSource io;
+        Timer timer;
         ConnectionState state;
         pid_t pid; /* of who connected; 0: we cannot see it */
         Attachment *attachment;

@@ -17,10 +17,11 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <systemd/sd-journal.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/parse.h"
+#include "daemon/timer.h"
 
 #define IDENTIFIER   "mono_handle_d"
 #define JOURNAL_PATH "/run/systemd/journal/socket"
@@ -28,6 +29,8 @@
 /* Less than PIPE_BUF, so that a line gets into a pipe whole or not at all. */
 #define TEXT_MAX        1024
 #define LINE_MAX_LENGTH 1280
+
+#define ACCURACY_USEC UINT64_C(50000)
 
 /* A record: the project's fields, and MESSAGE, MESSAGE_ID, PRIORITY, SYSLOG_IDENTIFIER and three of where it came from. */
 #define RECORD_FIELDS (LOG_FIELDS_MAX + 7)
@@ -67,8 +70,7 @@ static struct {
         int probe;      /* connected to the journal's socket, tells whether it has room; -1: none */
         uint64_t dropped;
         uint64_t interval_usec;
-        sd_event *event;
-        sd_event_source *timer;
+        Timer timer; /* for what was suppressed, if there is a loop */
 } self = {
         .level = LOG_INFO,
         .fd = STDERR_FILENO,
@@ -308,14 +310,6 @@ static Outcome to_stderr(int level, const char *text)
 
 /* ------------------------------------------------------------------------------------------------ bounds */
 
-static uint64_t now_usec(void)
-{
-        struct timespec t;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 static Outcome deliver(int level, MessageKind kind, const LogField *fields, const Place *place, const char *text)
 {
         Outcome o = FAILED;
@@ -332,7 +326,7 @@ static Outcome deliver(int level, MessageKind kind, const LogField *fields, cons
 static void tell_suppressed(bool all)
 {
         static const Place place = { __FILE__, __LINE__, "tell_suppressed" };
-        uint64_t now = now_usec();
+        uint64_t now = clock_usec();
 
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
                 Kind *k = &kinds[i];
@@ -361,21 +355,15 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 /* Sees to it that what was suppressed is told when the interval is over. */
 static void arm(uint64_t usec)
 {
-        bool armed = self.timer && sd_event_source_get_enabled(self.timer, NULL) > 0;
-
-        if (!self.event || armed)
-                return;
-        if (!self.timer && sd_event_add_time(self.event, &self.timer, CLOCK_MONOTONIC, usec, 0, on_timer, NULL) < 0)
-                return;
-        (void)sd_event_source_set_time(self.timer, usec);
-        (void)sd_event_source_set_enabled(self.timer, SD_EVENT_ONESHOT);
+        if (self.timer.source && !timer_is_armed(&self.timer))
+                timer_arm(&self.timer, usec);
 }
 
 /* May another one of the kind be told? */
 static bool admit(MessageKind kind)
 {
         Kind *k = &kinds[kind];
-        uint64_t now = now_usec();
+        uint64_t now = clock_usec();
 
         if (k->told == 0 || now - k->since_usec >= self.interval_usec) {
                 k->since_usec = now;
@@ -386,7 +374,7 @@ static bool admit(MessageKind kind)
                 return true;
         }
         k->suppressed++;
-        arm(k->since_usec + self.interval_usec);
+        arm(k->since_usec + self.interval_usec - now);
         return false;
 }
 
@@ -421,12 +409,12 @@ end:
         errno = saved;
 }
 
-void log_attach_event(sd_event *event)
+void log_attach_loop(Loop *loop)
 {
-        self.timer = sd_event_source_disable_unref(self.timer);
-        self.event = sd_event_unref(self.event);
-        if (event)
-                self.event = sd_event_ref(event);
+        timer_done(&self.timer);
+        /* Without a timer it is told with the next record. */
+        if (loop)
+                (void)timer_init(&self.timer, loop, ACCURACY_USEC, on_timer, NULL);
 }
 
 static void close_targets(void)
@@ -472,6 +460,6 @@ int log_open(LogTarget target, int max_level)
 
 void log_close(void)
 {
-        log_attach_event(NULL);
+        log_attach_loop(NULL);
         close_targets();
 }

@@ -22,7 +22,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <syslog.h>
-#include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
 #include "daemon/messages.h"
@@ -69,6 +68,8 @@ typedef struct LogField {
 #define LOG_FIELDS(...) ((const LogField[]){ __VA_ARGS__, {} })
 #define LOG_NO_FIELDS   ((const LogField[]){ {} })
 
+typedef struct Loop Loop;
+
 /* Before this, messages from LOG_INFO up go to stderr; after it, too, where there is no journal. -errno if there is no
  * stderr either, and then it is as before. */
 int log_open(LogTarget target, int max_level);
@@ -78,7 +79,7 @@ void log_close(void);
 
 /* Lets counts of suppressed messages be told when their time is over, though nothing else is said. NULL: no longer, as
  * after log_close(). */
-void log_attach_event(sd_event *event);
+void log_attach_loop(Loop *loop);
 
 /* LOG_RATE_INTERVAL, unless a test has not that much time. */
 void log_set_rate_interval(uint64_t usec);

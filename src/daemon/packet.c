@@ -49,23 +49,19 @@ static void take_control(Packet *p, struct msghdr *mh)
                 p->fds_lost = true;
 }
 
-static int receive(int fd, struct msghdr *mh, Packet *ret)
+static void begin(Packet *p, size_t length)
 {
-        ssize_t n;
+        p->size = MIN(length, sizeof(p->data));
+        p->truncated = length > sizeof(p->data);
+        p->has_credentials = false;
+        p->fd = -1;
+        p->n_fds = 0;
+        p->fds_lost = false;
+}
 
-        do
-                n = recvmsg(fd, mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        while (n < 0 && errno == EINTR);
-        if (n < 0)
-                return errno == EWOULDBLOCK ? -EAGAIN : -errno;
-
-        ret->size = (size_t)n;
-        ret->truncated = mh->msg_flags & MSG_TRUNC;
-        ret->has_credentials = false;
-        ret->fd = -1;
-        ret->n_fds = 0;
-        ret->fds_lost = false;
-        return 0;
+static int receive_errno(void)
+{
+        return errno == EWOULDBLOCK ? -EAGAIN : -errno;
 }
 
 int packet_receive(int fd, Packet *ret)
@@ -81,13 +77,16 @@ int packet_receive(int fd, Packet *ret)
                 .msg_control = control.buffer,
                 .msg_controllen = sizeof(control.buffer),
         };
-        int r;
+        ssize_t n;
 
         assert(fd >= 0 && ret);
 
-        r = receive(fd, &mh, ret);
-        if (r < 0)
-                return r;
+        do
+                n = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return receive_errno();
+        begin(ret, (size_t)n);
         take_control(ret, &mh);
         if (ret->size == 0 && !ret->has_credentials) {
                 packet_done(ret);
@@ -106,21 +105,17 @@ void packet_bare(int fd)
 
 int packet_receive_bare(int fd, Packet *ret)
 {
-        struct iovec iov = { .iov_base = ret->data, .iov_len = sizeof(ret->data) };
-        struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
-        int r;
+        ssize_t n;
 
         assert(fd >= 0 && ret);
 
-        r = receive(fd, &mh, ret);
-        if (r < 0)
-                return r;
-        if (mh.msg_flags & MSG_CTRUNC) {
-                /* How many it were is not known, and whatever it was, it was too many. */
-                ret->n_fds = 1;
-                ret->fds_lost = true;
-        }
-        return ret->size > 0;
+        do
+                n = recv(fd, ret->data, sizeof(ret->data), MSG_DONTWAIT | MSG_TRUNC);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return receive_errno();
+        begin(ret, (size_t)n);
+        return n > 0;
 }
 
 void packet_done(Packet *packet)

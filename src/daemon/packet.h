@@ -35,8 +35,9 @@ typedef struct Packet {
 int packet_receive(int fd, Packet *ret);
 
 /*
- * From now on who sends is not told any more, which is work for the kernel with each packet, and descriptors that come along are
- * only counted. packet_receive_bare() then: as packet_receive(), but an empty packet looks like the end.
+ * From now on nothing but data is wanted, and each packet is less work for the kernel: who sends is not told any more,
+ * and descriptors that come along it closes. packet_receive_bare() then: as packet_receive(), but an empty packet looks
+ * like the end.
  */
 void packet_bare(int fd);
 int packet_receive_bare(int fd, Packet *ret);

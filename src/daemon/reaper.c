@@ -6,9 +6,9 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "daemon/server.h"
 #include "daemon/sigbus.h"
 #include "shm/trim.h"
@@ -21,20 +21,13 @@
 #define TRIM_KEEP  4U
 #define TRIM_UNITS 500U
 
-#define LATER_USEC UINT64_C(1000000)
+#define LATER_USEC    UINT64_C(1000000)
+#define ACCURACY_USEC UINT64_C(500)
 
 /* A large block is given back in many turns without leaving its place: so this comes late, and begins gently. */
 #define STALLED_TURNS     256U
 #define STALLED_USEC      UINT64_C(1000)
 #define STALLED_DOUBLINGS 10U
-
-static uint64_t now_usec(void)
-{
-        struct timespec t;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 static void append(Reaper *r, Attachment *a)
 {
@@ -81,8 +74,7 @@ static void finish_first(Reaper *r)
 static void pause_for(Reaper *r, uint64_t usec)
 {
         (void)sd_event_source_set_enabled(r->work, SD_EVENT_OFF);
-        (void)sd_event_source_set_time_relative(r->later, usec);
-        (void)sd_event_source_set_enabled(r->later, SD_EVENT_ONESHOT);
+        timer_arm(&r->later, usec);
 }
 
 /* False: there is no memory to begin with it now. It goes to the end of the queue; when all are there, later is soon
@@ -127,7 +119,7 @@ static unsigned work(Reaper *r, uint64_t deadline, unsigned n)
                         finish_first(r);
                         done++;
                 }
-                if (now_usec() >= deadline)
+                if (clock_usec() >= deadline)
                         break;
         }
         return done;
@@ -161,7 +153,7 @@ static int on_work(sd_event_source *source, int fd, uint32_t revents, void *user
         unsigned stage = a ? a->reap.stage : 0;
         uint64_t position = a ? a->reap.position : 0;
 
-        (void)work(r, now_usec() + TURN_USEC, UINT32_MAX);
+        (void)work(r, clock_usec() + TURN_USEC, UINT32_MAX);
         watch_progress(r, a, stage, position);
         server_check_segment(r->server);
         return 0;
@@ -169,7 +161,7 @@ static int on_work(sd_event_source *source, int fd, uint32_t revents, void *user
 
 bool reaper_hurry(Reaper *r, bool all, uint64_t usec)
 {
-        unsigned done = work(r, now_usec() + usec, all ? UINT32_MAX : 1);
+        unsigned done = work(r, clock_usec() + usec, all ? UINT32_MAX : 1);
 
         return all ? r->n == 0 : done > 0;
 }
@@ -193,6 +185,7 @@ void reaper_trim(Reaper *r)
 {
         r->trim_cursor = 0;
         (void)sd_event_source_set_enabled(r->trim, SD_EVENT_ONESHOT);
+        loop_nudge(&r->server->loop);
 }
 
 int reaper_init(Reaper *r, Server *server)
@@ -204,19 +197,16 @@ int reaper_init(Reaper *r, Server *server)
         r->kick = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
         if (r->kick < 0)
                 return -errno;
-        k = sd_event_add_io(server->event, &r->work, r->kick, EPOLLIN, on_work, r);
+        k = sd_event_add_io(server->loop.event, &r->work, r->kick, EPOLLIN, on_work, r);
         if (k < 0)
                 return k;
         k = sd_event_source_set_enabled(r->work, SD_EVENT_OFF);
         if (k < 0)
                 return k;
-        k = sd_event_add_time_relative(server->event, &r->later, CLOCK_MONOTONIC, LATER_USEC, 0, on_later, r);
+        k = timer_init(&r->later, &server->loop, ACCURACY_USEC, on_later, r);
         if (k < 0)
                 return k;
-        k = sd_event_source_set_enabled(r->later, SD_EVENT_OFF);
-        if (k < 0)
-                return k;
-        k = sd_event_add_defer(server->event, &r->trim, on_trim, r);
+        k = sd_event_add_defer(server->loop.event, &r->trim, on_trim, r);
         if (k < 0)
                 return k;
         k = sd_event_source_set_priority(r->trim, SD_EVENT_PRIORITY_IDLE);
@@ -231,8 +221,7 @@ void reaper_forget(Reaper *r)
         r->n = 0;
         r->n_postponed = 0;
         r->n_stalled = 0;
-        if (r->later)
-                (void)sd_event_source_set_enabled(r->later, SD_EVENT_OFF);
+        timer_disarm(&r->later);
         if (r->work)
                 (void)sd_event_source_set_enabled(r->work, SD_EVENT_OFF);
         if (r->trim)
@@ -243,7 +232,7 @@ void reaper_done(Reaper *r)
 {
         reaper_forget(r);
         r->work = sd_event_source_disable_unref(r->work);
-        r->later = sd_event_source_disable_unref(r->later);
+        timer_done(&r->later);
         r->trim = sd_event_source_disable_unref(r->trim);
         r->kick = fd_close(r->kick);
 }

@@ -9,7 +9,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <systemd/sd-event.h>
+
+#include "daemon/timer.h"
 
 typedef struct Attachment Attachment;
 typedef struct Server Server;
@@ -18,7 +19,7 @@ typedef struct Reaper {
         Server *server;
         int kick; /* an eventfd that is always readable: an event source that takes turns like a socket does */
         sd_event_source *work;
-        sd_event_source *later; /* when there was no memory to begin */
+        Timer later; /* when there was no memory to begin */
         sd_event_source *trim;
         uint32_t trim_cursor;
         Attachment *first, *last;

@@ -9,9 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -36,8 +34,7 @@
 static void rest(Server *s, uint64_t usec)
 {
         (void)sd_event_source_set_enabled(s->accept_source, SD_EVENT_OFF);
-        (void)sd_event_source_set_time_relative(s->rest_timer, usec);
-        (void)sd_event_source_set_enabled(s->rest_timer, SD_EVENT_ONESHOT);
+        timer_arm(&s->rest_timer, usec);
 }
 
 static bool is_full(const Server *s)
@@ -47,7 +44,7 @@ static bool is_full(const Server *s)
 
 static void go_on(Server *s)
 {
-        (void)sd_event_source_set_enabled(s->rest_timer, SD_EVENT_OFF);
+        timer_disarm(&s->rest_timer);
         (void)sd_event_source_set_enabled(s->accept_source, SD_EVENT_ON);
 }
 
@@ -125,7 +122,7 @@ static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *us
 
 void server_connection_gone(Server *s)
 {
-        if (s->rest_timer && sd_event_source_get_enabled(s->rest_timer, NULL) > 0 && !is_full(s))
+        if (timer_is_armed(&s->rest_timer) && !is_full(s))
                 go_on(s);
         server_changed(s);
 }
@@ -140,7 +137,7 @@ static int listen_on(Server *s)
         if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)) < 0)
                 return -errno;
         s->accept_source = sd_event_source_disable_unref(s->accept_source);
-        r = sd_event_add_io(s->event, &s->accept_source, fd, EPOLLIN, on_accept, s);
+        r = sd_event_add_io(s->loop.event, &s->accept_source, fd, EPOLLIN, on_accept, s);
         return r < 0 ? r : 0;
 }
 
@@ -172,12 +169,6 @@ static void tell_status(Server *s)
         (void)notify_status(s->status);
 }
 
-static void arm_status(Server *s, uint64_t usec)
-{
-        (void)sd_event_source_set_time_relative(s->status_timer, usec);
-        (void)sd_event_source_set_enabled(s->status_timer, SD_EVENT_ONESHOT);
-}
-
 static int on_status(sd_event_source *source, uint64_t usec, void *userdata)
 {
         Server *s = userdata;
@@ -188,7 +179,7 @@ static int on_status(sd_event_source *source, uint64_t usec, void *userdata)
         tell_status(s);
         again = watch_look(s);
         if (again > 0 && !s->status_due)
-                arm_status(s, again);
+                timer_arm(&s->status_timer, again);
         return 0;
 }
 
@@ -202,28 +193,27 @@ static void consider_idle(Server *s)
         uint64_t timeout = s->options->idle_timeout_usec;
 
         if (!is_idle(s)) {
-                (void)sd_event_source_set_enabled(s->idle_timer, SD_EVENT_OFF);
+                timer_disarm(&s->idle_timer);
                 return;
         }
-        if (timeout == PARSE_INFINITY || sd_event_source_get_enabled(s->idle_timer, NULL) > 0)
+        if (timeout == PARSE_INFINITY || timer_is_armed(&s->idle_timer))
                 return;
         /* Who started us is on his way. */
         if (!s->seen_anybody)
                 timeout = MAX(timeout, FIRST_USEC);
-        (void)sd_event_source_set_time_relative(s->idle_timer, timeout);
-        (void)sd_event_source_set_enabled(s->idle_timer, SD_EVENT_ONESHOT);
+        timer_arm(&s->idle_timer, timeout);
 }
 
 void server_changed(Server *s)
 {
-        if (!s->idle_timer || !s->status_timer)
+        if (!s->idle_timer.source || !s->status_timer.source)
                 return; /* being made, or being taken apart */
         consider_idle(s);
         s->watch.pause = 0; /* where something happens, more may follow that we do not see */
         if (s->status_due)
                 return;
         s->status_due = true;
-        arm_status(s, STATUS_USEC);
+        timer_arm(&s->status_timer, STATUS_USEC);
 }
 
 /* ------------------------------------------------------------------------------------------------ leaving */
@@ -273,13 +263,13 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
                 return 0;
         r = look_outside(s);
         if (r < 0)
-                return sd_event_exit(s->event, r);
+                return sd_event_exit(s->loop.event, r);
         if (r > 0) {
                 server_changed(s);
                 return 0;
         }
         s->stop_reason = "idle";
-        return sd_event_exit(s->event, 0);
+        return sd_event_exit(s->loop.event, 0);
 }
 
 static int on_stop_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
@@ -287,7 +277,7 @@ static int on_stop_signal(sd_event_source *source, const struct signalfd_siginfo
         Server *s = userdata;
 
         s->stop_reason = si->ssi_signo == SIGINT ? "SIGINT" : "SIGTERM";
-        return sd_event_exit(s->event, 0);
+        return sd_event_exit(s->loop.event, 0);
 }
 
 static int on_hangup_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
@@ -334,45 +324,37 @@ int server_run(Server *s)
         (void)notify_ready();
         report_ready(s);
         server_changed(s);
-        r = sd_event_loop(s->event);
+        r = loop_run(&s->loop);
         stop(s);
         return r;
 }
 
 /* ------------------------------------------------------------------------------------------------ making */
 
-static int add_timer(Server *s, sd_event_source **ret, sd_event_time_handler_t handler)
-{
-        int r;
-
-        r = sd_event_add_time_relative(s->event, ret, CLOCK_MONOTONIC, STATUS_USEC, ACCURACY_USEC, handler, s);
-        return r < 0 ? r : sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
-}
-
 static int add_sources(Server *s)
 {
         int r;
 
-        r = sd_event_set_watchdog(s->event, true);
+        r = sd_event_set_watchdog(s->loop.event, true);
         if (r < 0)
                 return r;
-        log_attach_event(s->event);
-        r = sd_event_add_signal(s->event, NULL, SIGTERM, on_stop_signal, s);
+        log_attach_loop(&s->loop);
+        r = sd_event_add_signal(s->loop.event, NULL, SIGTERM, on_stop_signal, s);
         if (r < 0)
                 return r;
-        r = sd_event_add_signal(s->event, NULL, SIGINT, on_stop_signal, s);
+        r = sd_event_add_signal(s->loop.event, NULL, SIGINT, on_stop_signal, s);
         if (r < 0)
                 return r;
-        r = sd_event_add_signal(s->event, NULL, SIGHUP, on_hangup_signal, s);
+        r = sd_event_add_signal(s->loop.event, NULL, SIGHUP, on_hangup_signal, s);
         if (r < 0)
                 return r;
-        r = add_timer(s, &s->rest_timer, on_rest);
+        r = timer_init(&s->rest_timer, &s->loop, ACCURACY_USEC, on_rest, s);
         if (r < 0)
                 return r;
-        r = add_timer(s, &s->idle_timer, on_idle);
+        r = timer_init(&s->idle_timer, &s->loop, ACCURACY_USEC, on_idle, s);
         if (r < 0)
                 return r;
-        r = add_timer(s, &s->status_timer, on_status);
+        r = timer_init(&s->status_timer, &s->loop, ACCURACY_USEC, on_status, s);
         if (r < 0)
                 return r;
         r = worker_init(&s->worker, s);
@@ -394,6 +376,7 @@ int server_new(Server **ret, const Options *options, Listener *listener)
         s->listener = listener;
         s->reaper.kick = -1;
         s->worker.done_fd = -1;
+        s->loop = LOOP_NONE;
         (void)pthread_mutex_init(&s->worker.lock, NULL);
         (void)pthread_cond_init(&s->worker.changed, NULL);
         s->stop_reason = "error";
@@ -402,7 +385,7 @@ int server_new(Server **ret, const Options *options, Listener *listener)
         r = store_init(&s->store, listener->path);
         if (r < 0)
                 return r;
-        r = sd_event_new(&s->event);
+        r = loop_init(&s->loop);
         if (r < 0)
                 return r;
         r = add_sources(s);
@@ -417,17 +400,17 @@ Server *server_free(Server *s)
         if (!s)
                 return NULL;
 
-        s->rest_timer = sd_event_source_disable_unref(s->rest_timer);
-        s->idle_timer = sd_event_source_disable_unref(s->idle_timer);
-        s->status_timer = sd_event_source_disable_unref(s->status_timer);
+        timer_done(&s->rest_timer);
+        timer_done(&s->idle_timer);
+        timer_done(&s->status_timer);
         s->accept_source = sd_event_source_disable_unref(s->accept_source);
         server_leave_segment(s);
         while (s->connections)
                 connection_close(s->connections);
         reaper_done(&s->reaper);
         worker_done(&s->worker);
-        log_attach_event(NULL);
-        sd_event_unref(s->event);
+        log_attach_loop(NULL);
+        loop_done(&s->loop);
         free(s);
         return NULL;
 }

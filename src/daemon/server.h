@@ -18,6 +18,7 @@
  *   adopt.h        taking over a segment that another daemon left
  *   store.h        the segment as an object in the file system
  *   report.h       what is told about all that
+ *   loop.h         what happens next; timer.h: and when
  */
 
 #include <stdbool.h>
@@ -28,18 +29,20 @@
 #include "daemon/attachment.h"
 #include "daemon/connection.h"
 #include "daemon/listener.h"
+#include "daemon/loop.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/reaper.h"
 #include "daemon/report.h"
 #include "daemon/store.h"
+#include "daemon/timer.h"
 #include "daemon/watch.h"
 #include "daemon/worker.h"
 
 struct Server {
         const Options *options;
         Listener *listener;
-        sd_event *event;
+        Loop loop;
         Store store;
         Reaper reaper;
         Worker worker;
@@ -57,12 +60,12 @@ struct Server {
         unsigned n_connections;
 
         sd_event_source *accept_source;
-        sd_event_source *rest_timer;   /* the listener rests until then */
-        sd_event_source *idle_timer;   /* armed while there is nobody */
-        sd_event_source *status_timer; /* armed while something has changed since the last status, or may have */
-        bool seen_anybody;             /* whether ever a connection came */
-        bool status_due;               /* something has changed */
-        uint64_t last_destroyed;       /* handles, at the last status */
+        Timer rest_timer;        /* the listener rests until then */
+        Timer idle_timer;        /* armed while there is nobody */
+        Timer status_timer;      /* armed while something has changed since the last status, or may have */
+        bool seen_anybody;       /* whether ever a connection came */
+        bool status_due;         /* something has changed */
+        uint64_t last_destroyed; /* handles, at the last status */
         char status[128];
         char told_status[128]; /* what the service manager knows */
         const char *stop_reason;

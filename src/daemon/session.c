@@ -45,7 +45,7 @@ static void bind_connection(Connection *c, Attachment *a)
 {
         c->state = CONNECTION_ATTACHED;
         c->attachment = a;
-        (void)sd_event_source_set_enabled(c->timer, SD_EVENT_OFF);
+        timer_disarm(&c->timer);
         attachment_bind(a, c);
         server_changed(c->server);
 }

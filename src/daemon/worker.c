@@ -188,7 +188,7 @@ int worker_init(Worker *w, Server *server)
         w->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (w->done_fd < 0)
                 return -errno;
-        r = sd_event_add_io(server->event, &w->source, w->done_fd, EPOLLIN, on_done, w);
+        r = sd_event_add_io(server->loop.event, &w->source, w->done_fd, EPOLLIN, on_done, w);
         return r < 0 ? r : 0;
 }
 

@@ -9,14 +9,13 @@
 #include <stdint.h>
 #include <time.h>
 
-#define DEADLINE_SECOND UINT64_C(1000000)
+#include "base/clock.h"
+
+#define DEADLINE_SECOND USEC_PER_SEC
 
 static inline uint64_t deadline_now(void)
 {
-        struct timespec ts;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t)ts.tv_sec * DEADLINE_SECOND + (uint64_t)ts.tv_nsec / 1000;
+        return clock_usec();
 }
 
 static inline uint64_t deadline_in(uint64_t usec)

@@ -93,7 +93,7 @@ static void turn(void)
 {
         unsigned n = 0;
 
-        while (sd_event_run(server->event, is_busy() ? 1000 : 0) > 0 || is_busy())
+        while (loop_turn(&server->loop, is_busy() ? 1 : 0) > 0 || is_busy())
                 demand(++n < TURNS_MAX, "there is no end of it");
 }
 

@@ -144,6 +144,36 @@ Test(packet, descriptors_that_cannot_be_had_are_told_from_none)
         cr_expect_eq(next_fd(), before);
 }
 
+/* SO_PASSCRED once set, as with the daemon's connections. */
+Test(packet, bare_ones_bring_data_and_nothing_else)
+{
+        char data[WIRE_BUFFER_SIZE + 1] = {};
+        int before = next_fd();
+        Packet p;
+
+        packet_bare(ends[1]);
+        cr_expect_eq(packet_receive_bare(ends[1], &p), -EAGAIN);
+        send_fds("hello", 5, 3);
+        cr_assert_eq(packet_receive_bare(ends[1], &p), 1);
+        cr_expect_eq(p.size, 5);
+        cr_expect_eq(memcmp(p.data, "hello", 5), 0);
+        cr_expect(!p.truncated && !p.has_credentials && !p.fds_lost);
+        cr_expect_eq(p.fd, -1);
+        cr_expect_eq(p.n_fds, 0);
+        cr_expect_eq(next_fd(), before);
+
+        cr_assert_eq(packet_send(ends[0], data, WIRE_BUFFER_SIZE, -1), 0);
+        cr_assert_eq(packet_receive_bare(ends[1], &p), 1);
+        cr_expect(!p.truncated);
+        cr_assert_eq(packet_send(ends[0], data, sizeof(data), -1), 0);
+        cr_assert_eq(packet_receive_bare(ends[1], &p), 1);
+        cr_expect(p.truncated);
+        cr_expect_eq(p.size, WIRE_BUFFER_SIZE);
+
+        ends[0] = fd_close(ends[0]);
+        cr_expect_eq(packet_receive_bare(ends[1], &p), 0);
+}
+
 Test(packet, sending_never_waits_and_raises_nothing)
 {
         char data[MH_WIRE_PACKET_MAX] = {};
