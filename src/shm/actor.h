@@ -41,10 +41,11 @@ static_assert(sizeof(ActorClass) == 128, "found by a shift");
 typedef struct Actor {
         Segment *seg;
         uint32_t id;
-        uint64_t small;  /* what the word of a span says from which this actor takes small blocks, but for
+        uint32_t piecemeal; /* the reaper: so many spans of a large block at a time; 0: all of it at once */
+        uint64_t small;     /* what the word of a span says from which this actor takes small blocks, but for
                                            incarnation and class */
-        unsigned thread; /* below MH_SHM_THREADS: which lines and spans of the client are this actor's */
-        uint32_t alone;  /* no other thread uses the ledger at the same time: see actor_set_alone() */
+        unsigned thread;    /* below MH_SHM_THREADS: which lines and spans of the client are this actor's */
+        uint32_t alone;     /* no other thread uses the ledger at the same time: see actor_set_alone() */
         /* Slots from `window` on, so many, whose words in the ledger have memory and can be changed by plain stores: none if this
          * actor is not alone. See ledger_move_window(). */
         uint32_t window, window_size;

@@ -223,7 +223,7 @@ static bool free_large(Actor *a, const Block *b, uint64_t owner)
         /* From here on it is gone for everybody, and the word says who gives it back. The hazard is what leads the reaper here. */
         if (!cas_sc(b->owner, &owner, owner_make(tag_after(owner_tag(owner)), MH_SHM_OWNER_FREEING, 0, a->id)))
                 return false;
-        while (block_release_large(a, b->span, UINT32_MAX) > 0)
+        while (!a->piecemeal && block_release_large(a, b->span, UINT32_MAX) > 0)
                 ;
         return true;
 }

@@ -36,6 +36,7 @@ bool block_visit(Actor *a, const Block *b, uint64_t owner);
 /*
  * Frees the block if its owner word is still `owner`, and sees to what follows: a large one's spans are given back, a span whose
  * owner is dead is released with its last block. False: the word is another one now. Between block_find() and block_done().
+ * Who works piecemeal only begins to free a large one, and goes on with block_resume_free().
  */
 bool block_free(Actor *a, const Block *b, uint64_t owner);
 

@@ -70,27 +70,40 @@ static bool is_named(uint64_t owner, uint32_t slot, unsigned entry)
         return owner_kind(owner) == MH_SHM_OWNER_SLOT && owner_who(owner) == slot && owner_entry(owner) == entry;
 }
 
-void give_drop_refs(Actor *a, uint32_t slot)
+/* As give_drop_refs(), for one block that was found. */
+static int drop_block(Actor *a, const Block *b, uint32_t slot, unsigned entry)
+{
+        uint64_t owner = load_sc(b->owner);
+
+        if (is_named(owner, slot, entry) && block_free(a, b, owner))
+                actor_count_free(a, b->size, false);
+        else if (!block_is_large(b))
+                block_release_orphan(a, b->span); /* freed before, by one who died before it looked */
+        /* Or begun before. Nobody but the reaper acts for the dead, so nobody else is at it. */
+        return a->piecemeal && block_is_large(b) ? block_resume_free(a, b->span, a->piecemeal) : 0;
+}
+
+int give_drop_refs(Actor *a, uint32_t slot)
 {
         uint64_t *refs = a->seg->slots[slot].refs;
 
         for (unsigned e = 0; e < MH_SHM_SLOT_REFS; e++) {
-                uint64_t ref = load_sc(&refs[e]), owner;
+                uint64_t ref = load_sc(&refs[e]);
+                int more = 0;
                 Block b;
 
                 if (!ref)
                         continue;
                 if (block_find(a, ref_offset(ref), &b) == 0) {
-                        owner = load_sc(b.owner);
-                        if (is_named(owner, slot, e) && block_free(a, &b, owner))
-                                actor_count_free(a, b.size, false);
-                        else if (!block_is_large(&b))
-                                block_release_orphan(a, b.span); /* freed before, by one who died before it looked */
+                        more = drop_block(a, &b, slot, e);
                         block_done(a);
                 }
+                if (more)
+                        return 1;
                 /* The owner word first, the entry last: in this order it can be done again. */
                 store_sc(&refs[e], 0);
         }
+        return 0;
 }
 
 void give_drop_unused_refs(Actor *a, uint32_t slot, uint32_t giver)

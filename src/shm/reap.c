@@ -70,6 +70,7 @@ int reap_init(Reap *r, Segment *seg, uint32_t id)
                 return k;
         *r = (Reap){ .stage = STAGE_HAZARDS };
         actor_init(&r->dead, seg, id, segment_ledger(seg, id));
+        r->dead.piecemeal = SPANS_PER_STEP;
         return 0;
 }
 

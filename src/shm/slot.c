@@ -46,28 +46,33 @@ static bool type_is_valid(unsigned type)
 
 /* ------------------------------------------------------------------------------------------------ the end of a handle */
 
-/* DEAD and this client's: what the next handle here must not find. Each step can be repeated. */
-static inline void clean(Actor *a, uint32_t slot)
+/* DEAD and this client's: what the next handle here must not find. Each step can be repeated. 1: there is more to do, for the
+ * reaper alone. */
+static inline int clean(Actor *a, uint32_t slot)
 {
         struct mh_shm_slot *s = &a->slots[slot];
 
-        if (unlikely(load_sc(&s->refs[0]) | load_sc(&s->refs[1]) | load_sc(&s->refs[2]) | load_sc(&s->refs[3])))
-                give_drop_refs(a, slot);
+        if (unlikely(load_sc(&s->refs[0]) | load_sc(&s->refs[1]) | load_sc(&s->refs[2]) | load_sc(&s->refs[3])) &&
+            give_drop_refs(a, slot) > 0)
+                return 1;
         memset(s->payload, 0, sizeof(s->payload));
         memset(s->wait, 0, sizeof(s->wait));
         actor_count(&a->account->destroyed, 1);
+        return 0;
 }
 
-/* DEAD and this client's, whose own bit is clear. */
-static void bury(Actor *a, uint32_t slot)
+/* DEAD and this client's, whose own bit is clear. 1, or -EAGAIN: there is more to do, for the reaper alone. */
+static int bury(Actor *a, uint32_t slot)
 {
-        clean(a, slot);
+        if (clean(a, slot) > 0)
+                return -EAGAIN;
         reserve_release(a, slot);
+        return 1;
 }
 
 /*
  * Destroys the handle if it is LIVE and nobody holds it. This client's ledger names the slot and its own bit is clear. Says
- * whether it destroyed it; -EAGAIN when others went on setting and clearing bits for very long.
+ * whether it destroyed it; -EAGAIN when others went on setting and clearing bits for very long, and as bury().
  */
 static _noinline_ int destroy_unheld(Actor *a, uint32_t slot)
 {
@@ -88,8 +93,7 @@ static _noinline_ int destroy_unheld(Actor *a, uint32_t slot)
                 if (!holder_any(a->seg, slot)) {
                         if (!cas_sc(&s->state, &seen, dead))
                                 return 0; /* rescued: it is theirs */
-                        bury(a, slot);
-                        return 1;
+                        return bury(a, slot);
                 }
                 /* Called off. Whoever set that bit may have cleared it again before we could tell: look once more. */
                 if (!cas_sc(&s->state, &seen, live))
@@ -531,7 +535,7 @@ static _noinline_ int close_last(Actor *a, uint64_t handle, unsigned *ret_flags)
 
         if (unlikely(!destroy_alone(a, slot)))
                 return close_shared(a, handle, ret_flags);
-        clean(a, slot);
+        (void)clean(a, slot); /* all of it: this is not the reaper */
         if (unlikely(!keep(a, slot)))
                 return close_dead(a, slot, ret_flags);
         (void)closed(ret_flags, SLOT_CLOSED_HERE | SLOT_CLOSED_EVERYWHERE);
@@ -640,10 +644,8 @@ int slot_abandon(Actor *a, uint32_t slot)
                 r = destroy_unheld(a, slot);
                 break;
         case MH_SHM_PHASE_DEAD:
-                if (state_owner(state) == a->id) {
-                        bury(a, slot);
-                        r = 1;
-                }
+                if (state_owner(state) == a->id)
+                        r = bury(a, slot);
                 break;
         default:
                 break;

@@ -39,6 +39,7 @@ void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle);
 /*
  * For reaping and recovery: gives up whatever this client's ledger says about the slot, in whatever state a death left
  * it, and clears the ledger word, which has memory, last. Repeatable. Only where nobody else acts for that client. Says whether the
- * handle was destroyed; -EAGAIN: others kept it busy, and nothing is lost by doing it again later.
+ * handle was destroyed; -EAGAIN: others kept it busy, or the actor works piecemeal and there is more to give back, and nothing is
+ * lost by doing it again later.
  */
 int slot_abandon(Actor *a, uint32_t slot);

@@ -397,6 +397,54 @@ Test(reap, a_large_block_that_another_one_frees)
         fixture_done(&f);
 }
 
+static uint32_t spans_free(void)
+{
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < f.seg.n_spans; i++) {
+                const struct mh_shm_span *entry = span_entry(&f.seg, i);
+
+                n += !entry || span_state(load_sc(&entry->word)) == MH_SHM_SPAN_FREE;
+        }
+        return n;
+}
+
+/* A little at a time, so that others have their turn; and whoever reaps may die in between. */
+Test(reap, large_blocks_of_a_handle)
+{
+        for (unsigned lives = 1; lives <= 8; lives++) {
+                uint64_t h, s, kept;
+                unsigned steps = 0;
+                Reap reap;
+
+                open_two();
+                kept = take(&b, 3 * SPAN);
+                h = make(&a);
+                for (unsigned i = 0; i < 3; i++)
+                        cr_assert_eq(give_block(&a, take(&a, (uint64_t)(60 + 10 * i) * SPAN), h), 0);
+                s = scratch_make(1, ref_offset(fixture_slot(&f, h)->refs[2]));
+                fixture_kill(&f, a.id);
+                cr_assert_eq(reap_init(&reap, &f.seg, a.id), 0);
+                for (;;) {
+                        uint32_t before = spans_free();
+                        int r = reap_step(&reap, 2000);
+
+                        cr_assert_leq(spans_free(), before + 33, "in one step");
+                        if (r == 0)
+                                break;
+                        fixture_verify(&f, VERIFY_AT_REST, NULL);
+                        cr_assert_neq(fixture_phase(&f, h), MH_SHM_PHASE_LIVE);
+                        if (++steps % lives == 0)
+                                cr_assert_eq(reap_init(&reap, &f.seg, a.id), 0);
+                        cr_assert_lt(steps, 1000);
+                }
+                cr_assert_gt(steps, 210 / 32);
+                cr_assert_eq(span_state(span_word(s)), MH_SHM_SPAN_FREE);
+                cr_assert_eq(scratch_free(&b, kept), 0);
+                fixture_done(&f);
+        }
+}
+
 Test(reap, a_small_span_in_any_state)
 {
         uint64_t s, given, h;
