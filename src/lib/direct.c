@@ -40,7 +40,7 @@ typedef struct Registry {
 } Registry;
 
 /* No serial: neither that of an attachment nor what is said where there is none. */
-#define NO_SERIAL    UINT64_C(1)
+#define NO_SERIAL    ACTOR_NO_PASS
 #define FIRST_SERIAL UINT64_C(2)
 
 __thread DirectMine direct_mine __attribute__((tls_model("initial-exec"))) = { .serial = NO_SERIAL };
@@ -135,6 +135,7 @@ static void give_seats_back_in(Direct *d, const void *owner)
                 if (d->seats[i].owner == owner) {
                         actor_set_alone(&d->seats[i].actor, false);
                         actor_close_window(&d->seats[i].actor);
+                        d->seats[i].actor.pass = NULL;
                         d->seats[i].owner = NULL;
                         any = true;
                 }
@@ -227,6 +228,7 @@ static DirectSeat *take_seat(Direct *d)
         if (!free_seat || pthread_setspecific(key, &direct_mine) != 0)
                 return NULL;
         free_seat->owner = &direct_mine;
+        free_seat->actor.pass = &direct_mine.serial;
         return free_seat;
 }
 
@@ -246,6 +248,8 @@ bool direct_is_due(Direct *d)
 {
         const DirectSeat *seat = direct_mine.serial == d->serial ? direct_mine.seat : &d->seats[MH_SHM_THREADS - 1];
 
+        if (direct_mine.serial == NO_SERIAL && direct_mine.seat)
+                return true; /* it was stopped for that */
         /* Relaxed: the last seat is everybody's, and it does not matter who sees it. */
         return load_relaxed(&seat->turns) % DIRECT_TURNS == 0;
 }

@@ -75,7 +75,23 @@ typedef struct Actor {
         uint32_t spare
                 [ACTOR_SPARE_SPANS]; /* spans of its own that were empty when they were put here, plus one; 0: none */
         ActorClass classes[MH_SHM_CLASSES];
+
+        uint64_t *pass; /* see actor_stop(); NULL: nobody wants to be stopped */
+        uint32_t n_refills;
 } Actor;
+
+/*
+ * Who does nothing but take and free scratch passes no place where it could see to anything else, and is not to be slowed down by
+ * counting. So now and then (about once in 256 of them) such an operation writes this to where its thread looks
+ * before the next one.
+ */
+#define ACTOR_NO_PASS UINT64_C(1)
+
+static inline void actor_stop(Actor *a)
+{
+        if (a->pass)
+                store_relaxed(a->pass, ACTOR_NO_PASS); /* the same thread reads it */
+}
 
 /* `ledger` is the mapping of that client's ledger, whose first page (the account) was reserved. */
 void actor_init(Actor *ret, Segment *seg, uint32_t id, void *ledger);

@@ -28,6 +28,11 @@
 
 #define SCRATCH_MAX (UINT64_C(1) << 40)
 
+/* A block's tag tells how often it was freed: of the operations on any block, one in 256 finds none of these bits set, and stops
+ * its thread: see actor_stop(). Where blocks are taken one after the other that nobody ever freed, it is one refill in so many. */
+#define TAG_STOP       (UINT64_C(0xff) << MH_SHM_SCRATCH_TAG_SHIFT)
+#define REFILLS_A_STOP 16U
+
 /* ------------------------------------------------------------------------------------------------ accounts */
 
 uint64_t scratch_owned_in(Actor *a, uint32_t span)
@@ -174,11 +179,16 @@ static _noinline_ int alloc_small_anyhow(Actor *a, unsigned class, uint64_t *ret
         stock_cool(k);
         if (!k->candidates) {
                 r = take_freed(a, class, ret_scratch);
-                if (r == 0)
+                if (r == 0) {
+                        if (!(*ret_scratch & TAG_STOP))
+                                actor_stop(a);
                         return 0;
+                }
         }
         do {
                 if (!k->candidates) {
+                        if (++a->n_refills % REFILLS_A_STOP == 0)
+                                actor_stop(a);
                         r = stock_refill(a, class);
                         if (r < 0)
                                 return r;
@@ -204,6 +214,8 @@ static inline int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
                 store_release(owner, k->hot_word | a->owner_word); /* as in take_block() */
                 actor_count_alloc(a, k->size);
                 *ret_scratch = k->hot_index;
+                if (unlikely(!(k->hot_word & TAG_STOP)))
+                        actor_stop(a);
                 return 0;
         }
         candidates = k->candidates;
@@ -292,6 +304,7 @@ static _cold_ int alloc_large(Actor *a, uint64_t size, uint64_t *ret_scratch)
                 store_sc(&a->intent->target, scratch);
         publish_large(a, head, n, size, tag);
         actor_count_alloc(a, spans * MH_SHM_SPAN_SIZE);
+        actor_stop(a);
         *ret_scratch = scratch;
         return 0;
 }
@@ -523,6 +536,8 @@ static _noinline_ int free_as_visitor(Actor *a, uint64_t scratch)
         if (unlikely(!cas_sc(&area->word[index], &owner, next)))
                 return free_any_after_all(a, scratch);
         actor_count_free(a, class_size(class), client == a->id);
+        if (unlikely(!(scratch & TAG_STOP)))
+                actor_stop(a);
         if (unlikely(!(load_sc(&area->hints) >> index / 64 & 1)) || unlikely(load_sc(&a->spans[span].word) != word))
                 return freed_as_visitor(a, offset, word, index);
         hazard_clear(a);

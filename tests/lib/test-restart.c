@@ -257,6 +257,49 @@ Test(restart, nobody_waits_for_a_frozen_daemon)
         cr_assert(private_settled(0, 0));
 }
 
+/* Ways to do nothing but take and free scratch. */
+static void pairs(mh_client *c, mh_scratch *s, unsigned n)
+{
+        for (unsigned i = 0; i < n; i++) {
+                cr_assert_eq(mh_scratch_alloc(c, 64, s), 0);
+                cr_assert_eq(mh_scratch_free(c, *s), 0);
+        }
+}
+
+static void batches(mh_client *c, mh_scratch *s, unsigned n)
+{
+        for (unsigned i = 0; i < n; i++)
+                cr_assert_eq(mh_scratch_alloc(c, 256, &s[i]), 0);
+        for (unsigned i = 0; i < n; i++)
+                cr_assert_eq(mh_scratch_free(c, s[(i * 7) % n]), 0);
+}
+
+static void large(mh_client *c, mh_scratch *s, unsigned n)
+{
+        cr_assert_eq(mh_scratch_alloc(c, 100000, s), 0);
+        cr_assert_eq(mh_scratch_free(c, *s), 0);
+}
+
+/* Who does nothing else passes no place where it could count, and yet sees to it that somebody is there to reap the dead. */
+Test(restart, scratch_alone_brings_the_next_daemon)
+{
+        static void (*const ways[])(mh_client *, mh_scratch *, unsigned) = { pairs, batches, large };
+        static mh_scratch s[1000];
+        mh_client *c = NULL;
+
+        cr_assert_eq(mh_attach(&c, NULL, 0), 0);
+        for (unsigned i = 0; i < ELEMENTSOF(ways); i++) {
+                uint64_t give_up = deadline_in(60 * DEADLINE_SECOND);
+
+                cr_assert(private_kill_daemon());
+                while (private_daemon() <= 0) {
+                        ways[i](c, s, ELEMENTSOF(s));
+                        cr_assert_lt(deadline_now(), give_up, "way %u", i);
+                }
+        }
+        c = mh_detach(c);
+}
+
 /* Its name in the file system is gone: the client brings the segment along. */
 Test(restart, the_segment_lost_its_name)
 {
