@@ -12,11 +12,11 @@
  */
 
 #include <errno.h>
-#include <time.h>
 
 #include "base/atomics.h"
 #include "shm/block.h"
 #include "shm/hazard.h"
+#include "shm/quiet.h"
 #include "shm/span.h"
 
 /* A span's word changes rarely; a word that changes under every look is somebody's scribble. */
@@ -123,7 +123,7 @@ static void expect_visitors(const Actor *a, struct mh_shm_owners *area)
 {
         (void)fetch_or_sc(&area->visitors, MH_SHM_VISITORS_EXPECTED);
         if (!hazard_barrier(a->seg))
-                (void)nanosleep(&(struct timespec){ .tv_nsec = NO_BARRIER_NSEC }, NULL);
+                quiet_sleep(NO_BARRIER_NSEC);
         (void)fetch_or_sc(&area->visitors, MH_SHM_VISITORS_SEEN);
 }
 

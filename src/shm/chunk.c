@@ -11,14 +11,19 @@
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
-/* Gives memory to the next page of descriptors. Their words are zero: holes at the first generation. */
-static int raise_mark(const Segment *seg, uint32_t mark)
+/* Gives memory to the page of descriptors that begins at the mark, if `chunk` lies behind that. Their words are zero: holes at the first generation. */
+static int raise_mark(const Segment *seg, uint32_t chunk)
 {
-        int r = segment_reserve(seg, MH_SHM_REGION_CHUNKS, (uint64_t)mark * sizeof(struct mh_shm_chunk), MH_SHM_PAGE);
+        /* Relaxed: compared below. It is a multiple of what a page holds, unless somebody scribbled. */
+        uint32_t mark = load_relaxed(&seg->shared->chunk_hwm), first = mark - mark % DESCRIPTORS_PER_PAGE;
+        int r;
 
+        if (mark > chunk || first >= seg->n_chunks)
+                return 0;
+        r = segment_reserve(seg, MH_SHM_REGION_CHUNKS, (uint64_t)first * sizeof(struct mh_shm_chunk), MH_SHM_PAGE);
         if (r < 0)
                 return r;
-        (void)cas_sc(&seg->shared->chunk_hwm, &mark, mark + DESCRIPTORS_PER_PAGE);
+        (void)cas_sc(&seg->shared->chunk_hwm, &mark, first + DESCRIPTORS_PER_PAGE);
         return 0;
 }
 
@@ -30,10 +35,13 @@ static int claim_hole(Actor *a, uint32_t *ret)
         for (uint32_t chunk = 0; chunk < seg->n_chunks; chunk++) {
                 uint64_t word;
 
-                while (!chunk_exists(seg, chunk)) {
+                if (!chunk_exists(seg, chunk)) {
                         int r = raise_mark(seg, chunk);
                         if (r < 0)
                                 return r;
+                        /* It does now, whoever raised the mark; or somebody lowers it, and that may never end. */
+                        if (!chunk_exists(seg, chunk))
+                                return -ENOSPC;
                 }
                 word = load_sc(&seg->chunks[chunk].word);
                 if (chunk_state(word) == MH_SHM_CHUNK_HOLE &&

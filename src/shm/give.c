@@ -89,17 +89,17 @@ int give_drop_refs(Actor *a, uint32_t slot)
 
         for (unsigned e = 0; e < MH_SHM_SLOT_REFS; e++) {
                 uint64_t ref = load_sc(&refs[e]);
-                int more = 0;
+                int more;
                 Block b;
 
                 if (!ref)
                         continue;
                 if (block_find(a, ref_offset(ref), &b) == 0) {
                         more = drop_block(a, &b, slot, e);
+                        if (more)
+                                return 1; /* the hazard stays: see block_resume_free() */
                         block_done(a);
                 }
-                if (more)
-                        return 1;
                 /* The owner word first, the entry last: in this order it can be done again. */
                 store_sc(&refs[e], 0);
         }

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 
 #include <linux/membarrier.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/atomics.h"
 #include "shm/hazard.h"
+#include "shm/quiet.h"
 
 bool hazard_barrier(const Segment *seg)
 {
         if (!seg->asymmetric)
                 return false;
-        return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) == 0;
+        return QUIET_SYSCALL(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) == 0;
 }
 
 bool hazard_seen(const Actor *a, uint32_t span)

@@ -2,13 +2,12 @@
 
 #include <assert.h>
 #include <linux/futex.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/atomics.h"
 #include "shm/chunk.h"
 #include "shm/ledger.h"
+#include "shm/quiet.h"
 #include "shm/words.h"
 
 /* A spin of this many looks is shorter than the sleep and wake that it may save; nobody holds IN_FLIGHT for long. */
@@ -144,8 +143,8 @@ static uint32_t *futex_word(uint64_t *word)
 
 void ledger_wake(Actor *a, uint32_t slot)
 {
-        (void)syscall(SYS_futex, futex_word(&a->ledger[slot]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, NULL, NULL,
-                      0);
+        (void)QUIET_SYSCALL(SYS_futex, futex_word(&a->ledger[slot]), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, NULL,
+                            NULL, 0);
 }
 
 void ledger_wait(Actor *a, uint32_t slot, uint64_t seen)
@@ -164,7 +163,8 @@ void ledger_wait(Actor *a, uint32_t slot, uint64_t seen)
                 seen |= MH_SHM_LEDGER_WAITERS;
         }
         /* EINTR, EAGAIN and the end of the time mean the same to the caller: look again. */
-        (void)syscall(SYS_futex, futex_word(word), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, (uint32_t)seen, &nap, NULL, 0);
+        (void)QUIET_SYSCALL(SYS_futex, futex_word(word), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, (uint32_t)seen, &nap, NULL,
+                            0);
 }
 
 /* ------------------------------------------------------------------------------------------------ spans */

@@ -163,13 +163,16 @@ static inline void make_live(Actor *a, uint32_t slot, uint64_t gen, unsigned typ
         *ret_handle = handle_make(gen, slot);
 }
 
-_noinline_ void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle)
+_noinline_ int slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle)
 {
         uint64_t state = load_relaxed(&a->slots[slot].state), gen = state_generation(state);
 
-        assert(state_phase(state) == MH_SHM_PHASE_RESERVED);
+        /* Nobody else changes it, unless somebody scribbles. The reaper puts that right, or verify says so. */
+        if (state_phase(state) != MH_SHM_PHASE_RESERVED || !gen)
+                return -EIO;
         ledger_settle(a, slot, ledger_make(gen, 1));
         make_live(a, slot, gen, type, ret_handle);
+        return 0;
 }
 
 /* Fills half of what may be kept, or takes the one that is needed. -ENOSPC and the like only if there is none at all. */
@@ -190,15 +193,7 @@ static _cold_ int new_after_refill(Actor *a, unsigned type, uint64_t *ret_handle
 {
         int r = refill(a);
 
-        if (r == 0)
-                slot_publish(a, a->kept[--a->n_kept], type, ret_handle);
-        return r;
-}
-
-static _noinline_ int new_outside_window(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle)
-{
-        slot_publish(a, slot, type, ret_handle);
-        return 0;
+        return r < 0 ? r : slot_publish(a, a->kept[--a->n_kept], type, ret_handle);
 }
 
 int slot_new(Actor *a, unsigned type, uint64_t *ret_handle)
@@ -212,7 +207,7 @@ int slot_new(Actor *a, unsigned type, uint64_t *ret_handle)
                 return new_after_refill(a, type, ret_handle);
         slot = a->kept[--a->n_kept];
         if (!ledger_in_window(a, slot))
-                return new_outside_window(a, slot, type, ret_handle);
+                return slot_publish(a, slot, type, ret_handle);
         gen = state_generation(load_relaxed(&a->slots[slot].state)); /* RESERVED by us: nobody else changes it */
         store_release(&a->ledger[slot], ledger_make(gen, 1));        /* as in ledger_settle(); nobody waits */
         make_live(a, slot, gen, type, ret_handle);
@@ -621,7 +616,10 @@ int slot_abandon(Actor *a, uint32_t slot)
         if (!chunk_look(a, slot))
                 goto done; /* the word was written, and then nothing was touched */
 
-        give_drop_unused_refs(a, slot, a->id);
+        /* From DEAD all of them go, and the hazard may name the one that is going: see give_drop_refs(). */
+        state = load_sc(&s->state);
+        if (state_owner(state) != a->id || state_phase(state) != MH_SHM_PHASE_DEAD)
+                give_drop_unused_refs(a, slot, a->id);
         (void)holder_clear(a, slot);
 
         state = load_sc(&s->state);

@@ -10,7 +10,7 @@
 #define SLOT_CLOSED_HERE       (1U << 0)
 #define SLOT_CLOSED_EVERYWHERE (1U << 1)
 
-/* -EINVAL type, -ENOSPC, -EDQUOT. */
+/* -EINVAL type, -ENOSPC, -EDQUOT; -EIO as slot_publish(). */
 int slot_new(Actor *a, unsigned type, uint64_t *ret_handle);
 
 /* *ret_type may be NULL. -EINVAL, -ESTALE, -EDQUOT, -EOVERFLOW, -ENOSPC. */
@@ -33,8 +33,8 @@ bool slot_is_alive(const Actor *a, uint64_t handle, unsigned *ret_type);
 void slot_keep(Actor *a);
 void slot_keep_none(Actor *a);
 
-/* What is left of slot_new() once a slot is reserved: see reserve.h. */
-void slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle);
+/* What is left of slot_new() once a slot is reserved: see reserve.h. -EIO: somebody scribbled over the slot. */
+int slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle);
 
 /*
  * For reaping and recovery: gives up whatever this client's ledger says about the slot, in whatever state a death left

@@ -18,17 +18,20 @@
 /* Gives memory to the entries up to that of `span`. */
 static int raise_mark(const Segment *seg, uint32_t span)
 {
-        uint32_t mark;
+        /* There is an end to it even if somebody scribbles over the mark. */
+        for (uint32_t i = 0; i <= seg->n_spans / ENTRIES_PER_PAGE + 1; i++) {
+                /* Acquire: pairs with the raise by somebody else, below. */
+                uint32_t mark = load_acquire(&seg->shared->span_hwm);
+                int r;
 
-        /* Acquire: pairs with the raise by somebody else, below. */
-        while ((mark = load_acquire(&seg->shared->span_hwm)) <= span) {
-                int r = segment_reserve(seg, MH_SHM_REGION_SPANS, (uint64_t)mark * sizeof(struct mh_shm_span),
-                                        MH_SHM_PAGE);
+                if (mark > span)
+                        return 0;
+                r = segment_reserve(seg, MH_SHM_REGION_SPANS, (uint64_t)mark * sizeof(struct mh_shm_span), MH_SHM_PAGE);
                 if (r < 0)
                         return r;
                 (void)cas_sc(&seg->shared->span_hwm, &mark, mark + ENTRIES_PER_PAGE);
         }
-        return 0;
+        return -ENOSPC;
 }
 
 /* ------------------------------------------------------------------------------------------------ the map of hints */

@@ -12,6 +12,9 @@
  */
 
 #include "shm/trim.h"
+
+#include <errno.h>
+
 #include "base/atomics.h"
 #include "shm/chunk.h"
 #include "shm/client.h"
@@ -68,12 +71,40 @@ static void put_back(Actor *a, uint32_t slot)
         ledger_settle(a, slot, 0);
 }
 
+/* Between chunks the daemon's ledger is all zeros, and a pass leaves many pages of them. */
+static void forget_ledger(Actor *a)
+{
+        const Segment *seg = a->seg;
+
+        for (unsigned i = 0; i < sizeof(a->page->reserved) / sizeof(a->page->reserved[0]); i++)
+                store_relaxed(&a->page->reserved[i], 0);
+        a->ledger_unit = 0;
+        (void)segment_punch(seg, MH_SHM_REGION_LEDGERS, seg->ledger_slots, seg->ledger_stride - seg->ledger_slots);
+}
+
+/* To give memory back takes some, for the daemon's ledger; so a part of that which is seldom needed keeps its memory. It may
+ * not get it; the next pass tries again. */
+static void put_by(Actor *a)
+{
+        (void)ledger_reserve_slot(a, a->seg->n_slots - 1);
+}
+
+static int reserve_ledger(Actor *a, uint32_t slot)
+{
+        int r = ledger_reserve_slot(a, slot);
+
+        if (r != -ENOSPC)
+                return r;
+        forget_ledger(a);
+        return ledger_reserve_slot(a, slot);
+}
+
 /* All slots of the chunk, or none. */
 static bool take_all(Actor *a, uint32_t chunk)
 {
         uint32_t first = chunk * MH_SHM_CHUNK_SLOTS;
 
-        if (ledger_reserve_slot(a, first) < 0)
+        if (reserve_ledger(a, first) < 0)
                 return false;
         for (uint32_t i = 0; i < MH_SHM_CHUNK_SLOTS; i++)
                 if (!take(a, first + i)) {
@@ -181,17 +212,6 @@ static unsigned empty_before(const Segment *seg, uint32_t end)
         return n;
 }
 
-/* Between chunks the daemon's ledger is all zeros, and a pass leaves many pages of them. */
-static void forget_ledger(Actor *a)
-{
-        const Segment *seg = a->seg;
-
-        for (unsigned i = 0; i < sizeof(a->page->reserved) / sizeof(a->page->reserved[0]); i++)
-                store_relaxed(&a->page->reserved[i], 0);
-        a->ledger_unit = 0;
-        (void)segment_punch(seg, MH_SHM_REGION_LEDGERS, seg->ledger_slots, seg->ledger_stride - seg->ledger_slots);
-}
-
 int trim_step(Segment *seg, uint32_t *cursor, unsigned keep, unsigned units)
 {
         int left = (int)units;
@@ -209,6 +229,7 @@ int trim_step(Segment *seg, uint32_t *cursor, unsigned keep, unsigned units)
         }
         *cursor = 0;
         forget_ledger(&a);
+        put_by(&a);
         return 0;
 }
 
@@ -251,4 +272,5 @@ void trim_recover(Segment *seg)
                                 recover_slot(&a, (uint32_t)slot);
                 at = to;
         }
+        put_by(&a);
 }

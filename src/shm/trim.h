@@ -14,5 +14,8 @@
  */
 int trim_step(Segment *seg, uint32_t *cursor, unsigned keep, unsigned units);
 
-/* What a former daemon was closing when it died. At adoption, before anything else. */
+/*
+ * What a former daemon was closing when it died. At adoption, before anything else, and for a new segment. And some memory is put
+ * by, because to give memory back takes some, and there may be none just when it matters.
+ */
 void trim_recover(Segment *seg);

@@ -109,7 +109,7 @@ Test(slot, reserved_for_later)
         expect_gone(h);
         cr_assert_eq(ledger_load(&a, slot), MH_SHM_LEDGER_RESERVED, "asking for it changed nothing");
 
-        slot_publish(&a, slot, 64, &h);
+        cr_assert_eq(slot_publish(&a, slot, 64, &h), 0);
         cr_assert_eq(h, handle_make(FIXTURE_FIRST, slot));
         cr_assert_eq(slot_held(&a, h, NULL), 0);
         cr_assert_eq(closed(&a, h), GONE);

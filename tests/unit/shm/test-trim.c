@@ -43,6 +43,7 @@ Test(trim, nothing_to_do)
         uint64_t before;
 
         fixture_open(&f);
+        trim_recover(&f.seg);
         before = fixture_blocks(&f);
         trim(0);
         cr_assert_eq(fixture_blocks(&f), before);
@@ -140,6 +141,28 @@ Test(trim, no_generation_is_left)
         fixture_done(&f);
 }
 
+/* To give memory back takes some for the ledger of who does it. */
+Test(trim, where_there_is_no_memory_at_all)
+{
+        static uint64_t h[2000];
+        uint64_t before, page = 0;
+
+        fixture_open_tmpfs(&f, &fixture_config, UINT64_C(4) << 20);
+        trim_recover(&f.seg);
+        (void)fixture_attach(&f, FIXTURE_OWN, &a);
+        for (unsigned i = 0; i < ELEMENTSOF(h); i++)
+                h[i] = make(&a);
+        while (segment_reserve(&f.seg, MH_SHM_REGION_SCRATCH, page * MH_SHM_PAGE, MH_SHM_PAGE) == 0)
+                page++;
+        for (unsigned i = 0; i < ELEMENTSOF(h); i++)
+                cr_assert_eq(slot_close(&a, h[i], NULL), 0);
+        before = fixture_blocks(&f);
+        trim(0);
+        cr_assert_leq(fixture_blocks(&f), before - 3 * CHUNK_BLOCKS);
+        cr_assert_eq(segment_punch(&f.seg, MH_SHM_REGION_SCRATCH, 0, page * MH_SHM_PAGE), 0);
+        fixture_done(&f);
+}
+
 Test(trim, some_are_kept)
 {
         uint64_t h[2048], before;
@@ -149,6 +172,7 @@ Test(trim, some_are_kept)
                 h[i] = make(&a);
         for (unsigned i = 0; i < 2048; i++)
                 cr_assert_eq(slot_close(&a, h[i], NULL), 0);
+        trim_recover(&f.seg);
         before = fixture_blocks(&f);
         trim(4);
         cr_assert_eq(fixture_blocks(&f), before);
@@ -198,6 +222,7 @@ Test(trim, holder_bits_go_too)
                 ;
         cr_assert_eq(slot_close(&high, make(&high), NULL), 0);
         cr_assert_eq(chunk_groups(f.seg.chunks[0].word), 3);
+        trim_recover(&f.seg);
         before = fixture_blocks(&f);
         trim(0);
         cr_assert_eq(fixture_blocks(&f), before - CHUNK_BLOCKS - 3 * 8);
