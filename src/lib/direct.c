@@ -33,6 +33,7 @@
 
 #include "base/atomics.h"
 #include "shm/slot.h"
+#include "shm/stock.h"
 
 typedef struct Registry {
         pthread_mutex_t lock; /* all zeros is what PTHREAD_MUTEX_INITIALIZER is */
@@ -190,8 +191,10 @@ int direct_open(Direct *d, Segment *seg, uint32_t id, void *ledger)
         };
         (void)pthread_mutex_init(&d->lock, NULL);
         (void)pthread_mutex_init(&d->shared_lock, NULL);
-        for (unsigned i = 0; i < MH_SHM_THREADS; i++)
+        for (unsigned i = 0; i < MH_SHM_THREADS; i++) {
                 actor_init(&d->seats[i].actor, seg, id, ledger);
+                d->seats[i].direct = d;
+        }
         d->seats[MH_SHM_THREADS - 1].shared = true;
         enlist(d);
         return 0;
@@ -232,12 +235,31 @@ static DirectSeat *take_seat(Direct *d)
         return free_seat;
 }
 
+/*
+ * The segment is full. What a thread took that has ended others may have freed since, and nobody would look there before somebody
+ * takes its seat. Whoever holds the lock may wait for this very operation to end, so this does not wait for it.
+ */
+static bool trim_empty_seats(Actor *a)
+{
+        Direct *d = direct_seat(a)->direct;
+        bool any = false;
+
+        if (pthread_mutex_trylock(&d->lock) != 0)
+                return false;
+        for (unsigned i = 0; i < MH_SHM_THREADS - 1; i++)
+                if (d->seats[i].ready && !d->seats[i].owner)
+                        any = stock_trim(&d->seats[i].actor) || any;
+        (void)pthread_mutex_unlock(&d->lock);
+        return any;
+}
+
 /* What is not in it yet when nobody has sat there. */
 static DirectSeat *prepare_seat(Direct *d, DirectSeat *seat)
 {
         if (!seat->ready) {
                 actor_set_thread(&seat->actor, (unsigned)(seat - d->seats));
                 slot_keep(&seat->actor);
+                seat->actor.when_short = trim_empty_seats;
                 seat->ready = true;
         }
         count_company(d);

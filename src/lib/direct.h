@@ -21,6 +21,7 @@ typedef struct DirectSeat {
         const void *owner; /* what tells threads apart; NULL: free */
         uint32_t turns;    /* one more when an operation begins and when it ends: odd means busy */
         bool ready, shared;
+        struct Direct *direct;
 } __attribute__((aligned(128))) DirectSeat; /* two lines: processors fetch them in pairs */
 
 typedef struct Direct Direct;

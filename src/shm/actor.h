@@ -76,7 +76,8 @@ typedef struct Actor {
                 [ACTOR_SPARE_SPANS]; /* spans of its own that were empty when they were put here, plus one; 0: none */
         ActorClass classes[MH_SHM_CLASSES];
 
-        uint64_t *pass; /* see actor_stop(); NULL: nobody wants to be stopped */
+        bool (*when_short)(struct Actor *a); /* no memory is left: true if somebody else gave some back; or NULL */
+        uint64_t *pass;                      /* see actor_stop(); NULL: nobody wants to be stopped */
         uint32_t n_refills;
 } Actor;
 

@@ -294,7 +294,7 @@ static _cold_ int alloc_large(Actor *a, uint64_t size, uint64_t *ret_scratch)
                 return -ENOSPC;
         n = (uint32_t)spans;
         r = claim_large(a, n, &head);
-        if (r == -ENOSPC && stock_trim(a))
+        if (r == -ENOSPC && stock_find_memory(a))
                 r = claim_large(a, n, &head);
         if (r < 0)
                 return r;

@@ -270,6 +270,11 @@ bool stock_trim(Actor *a)
         return any;
 }
 
+bool stock_find_memory(Actor *a)
+{
+        return stock_trim(a) || (a->when_short && a->when_short(a));
+}
+
 /* ------------------------------------------------------------------------------------------------ new ones */
 
 /*
@@ -348,7 +353,7 @@ int stock_refill(Actor *a, unsigned class)
                         continue;
                 a->hard_up = HARD_UP_REFILLS;
                 /* Before giving up, all of one's own: those of this class, and those of others that others have emptied. */
-                if (!picky && !find_own_span(a, class, UINT32_MAX, UINT32_MAX) && !stock_trim(a))
+                if (!picky && !find_own_span(a, class, UINT32_MAX, UINT32_MAX) && !stock_find_memory(a))
                         return r;
                 picky = false;
         }

@@ -31,3 +31,6 @@ void stock_consider(Actor *a, uint32_t span);
  * client that takes blocks which others free does not come by there by itself. Says whether there were any.
  */
 bool stock_trim(Actor *a);
+
+/* Where there is none left: the same, and then whoever else there is to be asked. False: there is nothing to be had. */
+bool stock_find_memory(Actor *a);

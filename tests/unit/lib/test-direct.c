@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "lib/direct.h"
 #include "shm/ledger.h"
+#include "shm/scratch.h"
 #include "shm/slot.h"
 #include "unit/shm/fixture.h"
 
@@ -356,6 +357,62 @@ static int in_child(uint32_t child_id)
                 return 5;
         direct_close(&d);
         return 0;
+}
+
+/* ---------------------------------------------------------------------------------------------- scratch */
+
+static uint64_t blocks[300 * 64]; /* more than there are of 1 KiB */
+static unsigned n_blocks;
+
+static int fill(Actor *a, void *userdata)
+{
+        int r;
+
+        while ((r = scratch_take(a, 1024, &blocks[n_blocks])) == 0)
+                n_blocks++;
+        return r;
+}
+
+static void *filler(void *userdata)
+{
+        cr_expect_eq(operate(fill, NULL), -ENOSPC);
+        return NULL;
+}
+
+static int free_all(Actor *a, void *userdata)
+{
+        while (n_blocks > 0)
+                if (scratch_free(a, blocks[--n_blocks]) < 0)
+                        return -EIO;
+        return 0;
+}
+
+static int take_of_size(Actor *a, void *userdata)
+{
+        uint64_t s;
+        int r;
+
+        r = scratch_take(a, *(const uint64_t *)userdata, &s);
+        return r < 0 ? r : scratch_free(a, s);
+}
+
+/* All is full of what a thread took that has ended, and another one has freed all of it. */
+Test(direct, what_ended_threads_took_can_be_had_again)
+{
+        static const uint64_t sizes[] = { 64, 1024, 3 << 20 };
+
+        for (unsigned i = 0; i < ELEMENTSOF(sizes); i++) {
+                pthread_t thread;
+
+                open_all();
+                (void)actor_of_this_thread(); /* it has a seat before */
+                cr_assert_eq(pthread_create(&thread, NULL, filler, NULL), 0);
+                cr_assert_eq(pthread_join(thread, NULL), 0);
+                cr_assert_gt(n_blocks, 200 * 64);
+                cr_assert_eq(operate(free_all, NULL), 0);
+                cr_expect_eq(operate(take_of_size, (void *)(uintptr_t)&sizes[i]), 0, "%u", (unsigned)sizes[i]);
+                close_all();
+        }
 }
 
 Test(direct, forked_in_between)
