@@ -449,19 +449,38 @@ static bool names_living(uint64_t state, uint64_t handle)
 }
 
 /* Read with pread(2), because without a ledger word the slot's memory may go at any time. */
+static int read_state(const Actor *a, uint64_t handle, uint64_t *ret_state)
+{
+        return segment_read(a->seg, MH_SHM_REGION_SLOTS, handle_slot(handle) * sizeof(struct mh_shm_slot), ret_state,
+                            sizeof(*ret_state));
+}
+
 bool slot_is_alive(const Actor *a, uint64_t handle, unsigned *ret_type)
 {
         uint64_t state;
 
-        if (check_handle(a, handle) < 0 ||
-            segment_read(a->seg, MH_SHM_REGION_SLOTS, handle_slot(handle) * sizeof(struct mh_shm_slot), &state,
-                         sizeof(state)) < 0)
+        if (check_handle(a, handle) < 0 || read_state(a, handle, &state) < 0)
                 return false;
         if (!names_living(state, handle))
                 return false;
         if (ret_type)
                 *ret_type = state_type(state);
         return true;
+}
+
+/* Why a handle that this client does not hold cannot be closed or used: -EBADF or -ESTALE. */
+static _cold_ int why_not_held(Actor *a, uint64_t handle)
+{
+        uint64_t state;
+        int r = read_state(a, handle, &state);
+
+        if (r != -EBADFD)
+                return r == 0 && names_living(state, handle) ? -EBADF : -ESTALE;
+        /* The descriptor was closed behind our back. Who can be opened is alive. */
+        if (slot_open(a, handle, NULL) < 0)
+                return -ESTALE;
+        (void)slot_close(a, handle, NULL);
+        return -EBADF;
 }
 
 static inline int closed(unsigned *ret_flags, unsigned flags)
@@ -556,7 +575,7 @@ static _noinline_ int close_anyhow(Actor *a, uint64_t handle, unsigned *ret_flag
                         if (r < 0)
                                 return r;
                 } else if (unlikely(!word)) {
-                        return slot_is_alive(a, handle, NULL) ? -EBADF : -ESTALE;
+                        return why_not_held(a, handle);
                 } else if ((word & MH_SHM_LEDGER_RESERVED) || ledger_generation(word) != gen) {
                         return -ESTALE;
                 } else if (ledger_count(word) > 1) {
@@ -602,7 +621,7 @@ int slot_held(Actor *a, uint64_t handle, struct mh_shm_slot **ret_slot)
                         *ret_slot = &a->slots[handle_slot(handle)];
                 return 0;
         }
-        return slot_is_alive(a, handle, NULL) ? -EBADF : -ESTALE;
+        return why_not_held(a, handle);
 }
 
 /* ------------------------------------------------------------------------------------------------ after a death */

@@ -99,6 +99,42 @@ Test(fds, closefrom_loses_nothing)
         cr_assert(private_settled(0, 0));
 }
 
+/* Nor are errors other ones. */
+static int ask_without_descriptors(void *arg)
+{
+        const mh_handle *h = arg; /* one that the other holds, and one that is gone */
+        mh_client *c = NULL;
+        void *p;
+
+        if (mh_attach(&c, NULL, 0) < 0)
+                return 1;
+        closefrom(3);
+        if (mh_close(c, h[0], NULL) != -EBADF || mh_payload(c, h[0], &p, NULL) != -EBADF)
+                return 2;
+        if (mh_close(c, h[1], NULL) != -ESTALE || mh_payload(c, h[1], &p, NULL) != -ESTALE)
+                return 3;
+        if (mh_open(c, h[0], NULL) < 0 || mh_close(c, h[0], NULL) < 0 || mh_close(c, h[0], NULL) != -EBADF)
+                return 4;
+        return mh_detach(c) ? 5 : 0;
+}
+
+Test(fds, after_closefrom_errors_say_the_same)
+{
+        mh_client *c = NULL;
+        mh_handle h[2];
+        unsigned flags;
+
+        cr_assert_eq(mh_attach(&c, NULL, 0), 0);
+        cr_assert_eq(mh_new(c, MH_TYPE_EVENT, &h[0]), 0);
+        cr_assert_eq(mh_new(c, MH_TYPE_EVENT, &h[1]), 0);
+        cr_assert_eq(mh_close(c, h[1], NULL), 0);
+        cr_assert_eq(private_wait(private_fork(ask_without_descriptors, h)), 0);
+        cr_assert_eq(mh_close(c, h[0], &flags), 0);
+        cr_assert_eq(flags, MH_CLOSED_HERE | MH_CLOSED_EVERYWHERE);
+        c = mh_detach(c);
+        cr_assert(private_settled(0, 0));
+}
+
 /* While the connection is gone, the daemon must know that the process is not. */
 static int lose_all_and_wait(void *arg)
 {
@@ -203,6 +239,7 @@ static int attach_without_numbers(void *arg)
         mh_handle h;
         int probe;
 
+        closefrom(3); /* what was inherited would stand in the way of counting */
         /* So that the daemon is there already. */
         if (mh_attach(&c, NULL, 0) < 0 || mh_new(c, MH_TYPE_EVENT, &h) < 0)
                 return 1;
