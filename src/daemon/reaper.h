@@ -3,8 +3,8 @@
 
 /*
  * Gives back what the dead held. They stand in a queue; one of them is worked on at a time, for less than a
- * millisecond in one turn of the event loop, and everybody else has his turn in between. When the queue is empty and
- * nobody wants anything, empty chunks of the handle table give their memory back, too.
+ * millisecond in one turn of the event loop, and everybody else has his turn in between. When there is nothing else that
+ * sd-event has to do, empty chunks of the handle table give their memory back in turns of the same kind.
  */
 
 #include <stdbool.h>
