@@ -225,32 +225,78 @@ static void run_live(void)
 typedef struct Crowd {
         const StageDaemon *daemon;
         int table;
-        unsigned n;
+        unsigned n; /* with the last one, who is measured */
 } Crowd;
 
-/* One process is all of them: a client is an attachment. Each holds a handle; the first holds those that are opened. */
+/* Both sides have as many clients, and each of those holds a handle; the first holds those that are opened, too. */
+static mh_client *join_ours(const Crowd *c, bool first, OurHandles *handles)
+{
+        OurHandles one = { .client = handles_attach(c->daemon, 0) };
+        mh_handle h;
+
+        CHECK(mh_new(one.client, MH_TYPE_EVENT, &h), "mh_new");
+        if (first) {
+                our_handles_make(&one);
+                *handles = one;
+        }
+        return one.client;
+}
+
+static mt_client *join_theirs(const Crowd *c, unsigned id, TheirHandles *handles)
+{
+        TheirHandles one;
+        uint64_t h;
+
+        CHECK(mt_attach(&one.client, c->table, id), "mt_attach");
+        CHECK(mt_new(one.client, MH_TYPE_EVENT, &h), "mt_new");
+        if (id == 0) {
+                their_handles_make(&one);
+                *handles = one;
+        }
+        return one.client;
+}
+
+/* One process is all of them but the last: a client is an attachment, and none of these does anything any more. */
 static void crowd(int fd, void *ctx)
 {
         const Crowd *c = ctx;
         OurHandles ours = {};
         TheirHandles theirs = {};
 
-        for (unsigned i = 0; i < c->n; i++) {
-                OurHandles one = { .client = handles_attach(c->daemon, 0) };
-                mh_handle h;
-
-                CHECK(mh_new(one.client, MH_TYPE_EVENT, &h), "mh_new");
-                if (i == 0) {
-                        our_handles_make(&one);
-                        ours = one;
-                }
+        for (unsigned i = 0; i + 1 < c->n; i++) {
+                (void)join_ours(c, i == 0, &ours);
+                (void)join_theirs(c, i, &theirs);
         }
-        CHECK(mt_attach(&theirs.client, c->table, 0), "mt_attach");
-        their_handles_make(&theirs);
         stage_tell(fd, &ours, sizeof(ours));
         stage_tell(fd, &theirs, sizeof(theirs));
         for (;;)
                 (void)pause();
+}
+
+/* The last client is this process; what it opens, another holds, if there is another. */
+static void measure_last(Crowd *c, const char *new, const char *open)
+{
+        OurHandles ours = {};
+        TheirHandles theirs = {};
+        StageChild child;
+
+        if (c->n > 1) {
+                stage_child_start(&child, crowd, c);
+                stage_hear(child.fd, &ours, sizeof(ours));
+                stage_hear(child.fd, &theirs, sizeof(theirs));
+        }
+        stage_pin(0, 0);
+        ours.client = join_ours(c, c->n == 1, &ours);
+        theirs.client = join_theirs(c, c->n - 1, &theirs);
+        stage_wait_idle(c->daemon->pid);
+        measure(new, (Side){ our_new_close, &ours }, (Side){ their_new_close, &theirs });
+        if (c->n > 1)
+                measure(open, (Side){ our_open_close, &ours }, (Side){ their_open_close, &theirs });
+        (void)mh_detach(ours.client);
+        (void)mt_detach(theirs.client);
+        if (c->n > 1)
+                stage_child_kill(&child);
+        stage_unpin(0);
 }
 
 static void run_clients(void)
@@ -258,13 +304,9 @@ static void run_clients(void)
         static const unsigned numbers[] = { 1, 10, 100, 1000 };
 
         for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-                /* A single client opens what it holds itself. */
-                Crowd c = { .n = numbers[i] > 1 ? numbers[i] - 1 : 0 };
+                Crowd c = { .n = numbers[i] };
                 char new[64], open[64];
-                OurHandles ours = {};
-                TheirHandles theirs = {};
                 StageDaemon daemon;
-                StageChild child;
 
                 (void)snprintf(new, sizeof(new), "grow_clients_new_close_%u", numbers[i]);
                 (void)snprintf(open, sizeof(open), "grow_clients_first_open_close_%u", numbers[i]);
@@ -272,26 +314,11 @@ static void run_clients(void)
                         continue;
                 stage_daemon_start(&daemon, "--clients=2048");
                 c.daemon = &daemon;
-                c.table = mt_create(1 << 16, 2);
+                c.table = mt_create(1 << 16, c.n);
                 CHECK(c.table, "mt_create");
-                if (c.n > 0) {
-                        stage_child_start(&child, crowd, &c);
-                        stage_hear(child.fd, &ours, sizeof(ours));
-                        stage_hear(child.fd, &theirs, sizeof(theirs));
-                }
-                stage_pin(0, 0);
-                ours.client = handles_attach(&daemon, 0);
-                CHECK(mt_attach(&theirs.client, c.table, 1), "mt_attach");
-                measure(new, (Side){ our_new_close, &ours }, (Side){ their_new_close, &theirs });
-                if (c.n > 0)
-                        measure(open, (Side){ our_open_close, &ours }, (Side){ their_open_close, &theirs });
-                (void)mh_detach(ours.client);
-                (void)mt_detach(theirs.client);
+                measure_last(&c, new, open);
                 (void)close(c.table);
-                if (c.n > 0)
-                        stage_child_kill(&child);
                 stage_daemon_stop(&daemon);
-                stage_unpin(0);
         }
 }
 
