@@ -78,10 +78,3 @@ void measure_long(const char *key, Side ours, Side peer)
 {
         sample(key, ours, peer, the_pass.rounds / 2 + 1, the_pass.slice_nsec * 4);
 }
-
-double measure_once(Side side, uint64_t nsec)
-{
-        unsigned n = fit(&side, nsec, 0);
-
-        return (double)timed(&side, n) / n;
-}
