@@ -2,6 +2,7 @@
 
 #include "handles.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -58,6 +59,26 @@ void their_open_close(void *ctx, unsigned n)
 
                 CHECK(mt_open(c, h, &type), "mt_open");
                 CHECK(mt_close(c, h, &flags), "mt_close");
+        }
+}
+
+static __attribute__((noinline)) int plain_count(PlainHandles *h, uint32_t slot, uint64_t n)
+{
+        if (__atomic_load_n(&h->slots[slot].state, __ATOMIC_RELAXED) == 0)
+                return -ESTALE;
+        __atomic_store_n(&h->counts[slot], h->counts[slot] + n, __ATOMIC_RELEASE);
+        return 0;
+}
+
+void plain_open_close(void *ctx, unsigned n)
+{
+        PlainHandles *h = ctx;
+
+        for (unsigned i = 0; i < n; i++) {
+                uint32_t slot = h->held[i % HANDLES_HELD];
+
+                CHECK(plain_count(h, slot, 1), "plain array");
+                CHECK(plain_count(h, slot, -UINT64_C(1)), "plain array");
         }
 }
 

@@ -26,11 +26,27 @@ typedef struct TheirHandles {
         uint64_t held[HANDLES_HELD];
 } TheirHandles;
 
-/* Pairs: SideFn, with an OurHandles or a TheirHandles. */
+/*
+ * What the machine takes for it: the words that opening and closing cannot do without, in plain arrays, at the same
+ * places.
+ */
+typedef struct PlainSlot {
+        uint64_t state;
+        uint64_t _pad[15];
+} PlainSlot;
+
+typedef struct PlainHandles {
+        PlainSlot *slots;
+        uint64_t *counts;
+        uint32_t held[HANDLES_HELD];
+} PlainHandles;
+
+/* Pairs: SideFn, with an OurHandles, a TheirHandles or a PlainHandles. */
 void our_new_close(void *ctx, unsigned n);
 void our_open_close(void *ctx, unsigned n);
 void their_new_close(void *ctx, unsigned n);
 void their_open_close(void *ctx, unsigned n);
+void plain_open_close(void *ctx, unsigned n);
 
 mh_client *handles_attach(const StageDaemon *d, uint64_t flags);
 

@@ -23,6 +23,3 @@ void measure(const char *key, Side ours, Side peer);
 
 /* Fewer and longer slices, for what several processes do. */
 void measure_long(const char *key, Side ours, Side peer);
-
-/* Nanoseconds for one pair, over about this time. */
-double measure_once(Side side, uint64_t nsec);

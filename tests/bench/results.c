@@ -165,6 +165,43 @@ unsigned results_print(const Result *results, FILE *f)
         return exceeded;
 }
 
+/* Not the median: these are compared across minutes, and what disturbs makes it longer and never shorter. */
+static double undisturbed(const Result *r, Field field)
+{
+        size_t n;
+        double *values = sorted(r, field, 0, 1, &n);
+        double q = quantile(values, n, 0.25);
+
+        free(values);
+        return q;
+}
+
+static double growth(const Flat *flat, const Result *first, const Result *last)
+{
+        double more = flat->control ? undisturbed(last, field_peer) - undisturbed(first, field_peer) : 0;
+
+        return (undisturbed(last, field_ours) - (more > 0 ? more : 0)) / undisturbed(first, field_ours);
+}
+
+unsigned results_print_flats(const Result *results, FILE *f)
+{
+        unsigned exceeded = 0;
+
+        for (size_t i = 0; i < n_flats; i++) {
+                const Result *first = &results[key_index(flats[i].first)], *last = &results[key_index(flats[i].last)];
+                double grown;
+                char a[32], b[32];
+
+                if (first->n == 0 || last->n == 0)
+                        continue;
+                grown = growth(&flats[i], first, last);
+                exceeded += grown > flats[i].limit;
+                (void)fprintf(f, "%-34s %8s %8s %-5stimes %s\n", flats[i].last, number(a, grown),
+                              number(b, flats[i].limit), grown > flats[i].limit ? "OVER" : "ok", flats[i].first);
+        }
+        return exceeded;
+}
+
 /* ------------------------------------------------------------------------------------------------ for programs */
 
 int results_write_json(const Result *results, FILE *f)

@@ -36,4 +36,7 @@ void result_summary(const Result *r, size_t key, Summary *ret);
 /* `results` has an entry for each key. How many limits are exceeded. */
 unsigned results_print(const Result *results, FILE *f);
 
+/* The same for what shall be flat. What was not measured is left out. */
+unsigned results_print_flats(const Result *results, FILE *f);
+
 int results_write_json(const Result *results, FILE *f);

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "blocks.h"
@@ -152,69 +153,101 @@ static void run_same_handle(void)
 
 /* ------------------------------------------------------------------------------------------------ handles */
 
+#define LIVE_MAX (1U << 21)
+
+typedef struct Live {
+        OurHandles ours;
+        TheirHandles theirs;
+        PlainHandles plain;
+        unsigned n; /* so many live */
+} Live;
+
+/* Number `k` of those that are opened. The plain arrays have it at the place that it has in a table. */
+static void remember(Live *live, unsigned k, mh_handle ours, uint64_t theirs)
+{
+        live->ours.held[k] = ours;
+        live->theirs.held[k] = theirs;
+        live->plain.held[k] = live->n;
+        live->plain.slots[live->n].state = 1;
+}
+
 /* Makes handles up to `n`, and remembers HANDLES_HELD of them from all over the table. False: it would take too long. */
-static bool make_handles(OurHandles *ours, TheirHandles *theirs, unsigned *made, unsigned n)
+static bool make_handles(Live *live, unsigned n)
 {
         uint64_t begin = now_nsec();
-        unsigned before = *made;
+        unsigned before = live->n, every = (n - before) / HANDLES_HELD + 1;
 
-        while (*made < n) {
-                unsigned i = (*made)++, every = (n - before) / HANDLES_HELD + 1;
+        for (; live->n < n; live->n++) {
+                unsigned i = live->n - before;
                 mh_handle h;
                 uint64_t t;
-                int r;
 
-                r = mh_new(ours->client, MH_TYPE_EVENT, &h);
-                CHECK(r, "mh_new");
-                CHECK(mt_new(theirs->client, MH_TYPE_EVENT, &t), "mt_new");
-                if ((i - before) % every == 0) {
-                        ours->held[(i - before) / every] = h;
-                        theirs->held[(i - before) / every] = t;
-                }
-                if (i - before == 500 && (now_nsec() - begin) / 500 * (n - before) > SET_UP_NSEC)
+                CHECK(mh_new(live->ours.client, MH_TYPE_EVENT, &h), "mh_new");
+                CHECK(mt_new(live->theirs.client, MH_TYPE_EVENT, &t), "mt_new");
+                if (i % every == 0)
+                        remember(live, i / every, h, t);
+                if (i == 500 && (now_nsec() - begin) / 500 * (n - before) > SET_UP_NSEC)
                         return false;
         }
         return true;
 }
 
+static const char *fill(Live *live, unsigned n)
+{
+        if (the_pass.quick && n > 10000)
+                return "not in a quick run";
+        return make_handles(live, n) ? NULL : "it would take too long to make so many";
+}
+
+static void measure_live(Live *live, unsigned n, const char *reason)
+{
+        struct {
+                const char *series;
+                Side ours, peer;
+        } pairs[] = {
+                { "grow_live_new_close_", { our_new_close, &live->ours }, { their_new_close, &live->theirs } },
+                { "grow_live_held_open_close_", { our_open_close, &live->ours }, { their_open_close, &live->theirs } },
+                { "grow_live_held_plain_", { our_open_close, &live->ours }, { plain_open_close, &live->plain } },
+        };
+
+        for (unsigned i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+                char key[64];
+
+                (void)snprintf(key, sizeof(key), "%s%u", pairs[i].series, n);
+                if (reason)
+                        pass_skip(key, "%s", reason);
+                else
+                        measure(key, pairs[i].ours, pairs[i].peer);
+        }
+}
+
 static void run_live(void)
 {
         static const unsigned numbers[] = { 1000, 10000, 100000, 1000000 };
-        OurHandles ours = {};
-        TheirHandles theirs = {};
+        const char *reason = NULL;
         StageDaemon daemon;
-        unsigned made = 0;
-        bool fast = true;
+        Live live = {};
         int table;
 
         if (!pass_wants("grow_live_"))
                 return;
         stage_daemon_start(&daemon, "--handles=2097152");
         stage_pin(0, 0);
-        table = mt_create(1 << 21, 2);
+        table = mt_create(LIVE_MAX, 2);
         CHECK(table, "mt_create");
-        ours.client = handles_attach(&daemon, 0);
-        CHECK(mt_attach(&theirs.client, table, 0), "mt_attach");
+        live.ours.client = handles_attach(&daemon, 0);
+        CHECK(mt_attach(&live.theirs.client, table, 0), "mt_attach");
+        live.plain.slots = stage_shared(LIVE_MAX * sizeof(live.plain.slots[0]));
+        live.plain.counts = stage_shared(LIVE_MAX * sizeof(live.plain.counts[0]));
 
         for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-                char new[64], open[64];
-
-                (void)snprintf(new, sizeof(new), "grow_live_new_close_%u", numbers[i]);
-                (void)snprintf(open, sizeof(open), "grow_live_held_open_close_%u", numbers[i]);
-                fast = fast && !(the_pass.quick && numbers[i] > 10000) &&
-                       make_handles(&ours, &theirs, &made, numbers[i]);
-                if (!fast) {
-                        pass_skip(new,
-                                  the_pass.quick ? "not in a quick run" : "it would take too long to make so many");
-                        pass_skip(open,
-                                  the_pass.quick ? "not in a quick run" : "it would take too long to make so many");
-                        continue;
-                }
-                measure(new, (Side){ our_new_close, &ours }, (Side){ their_new_close, &theirs });
-                measure(open, (Side){ our_open_close, &ours }, (Side){ their_open_close, &theirs });
+                reason = reason ?: fill(&live, numbers[i]);
+                measure_live(&live, numbers[i], reason);
         }
-        (void)mh_detach(ours.client);
-        (void)mt_detach(theirs.client);
+        (void)munmap(live.plain.slots, LIVE_MAX * sizeof(live.plain.slots[0]));
+        (void)munmap(live.plain.counts, LIVE_MAX * sizeof(live.plain.counts[0]));
+        (void)mh_detach(live.ours.client);
+        (void)mt_detach(live.theirs.client);
         (void)close(table);
         stage_daemon_stop(&daemon);
         stage_unpin(0);
@@ -225,32 +258,78 @@ static void run_live(void)
 typedef struct Crowd {
         const StageDaemon *daemon;
         int table;
-        unsigned n;
+        unsigned n; /* with the last one, who is measured */
 } Crowd;
 
-/* One process is all of them: a client is an attachment. Each holds a handle; the first holds those that are opened. */
+/* Both sides have as many clients, and each of those holds a handle; the first holds those that are opened, too. */
+static mh_client *join_ours(const Crowd *c, bool first, OurHandles *handles)
+{
+        OurHandles one = { .client = handles_attach(c->daemon, 0) };
+        mh_handle h;
+
+        CHECK(mh_new(one.client, MH_TYPE_EVENT, &h), "mh_new");
+        if (first) {
+                our_handles_make(&one);
+                *handles = one;
+        }
+        return one.client;
+}
+
+static mt_client *join_theirs(const Crowd *c, unsigned id, TheirHandles *handles)
+{
+        TheirHandles one;
+        uint64_t h;
+
+        CHECK(mt_attach(&one.client, c->table, id), "mt_attach");
+        CHECK(mt_new(one.client, MH_TYPE_EVENT, &h), "mt_new");
+        if (id == 0) {
+                their_handles_make(&one);
+                *handles = one;
+        }
+        return one.client;
+}
+
+/* One process is all of them but the last: a client is an attachment, and none of these does anything any more. */
 static void crowd(int fd, void *ctx)
 {
         const Crowd *c = ctx;
         OurHandles ours = {};
         TheirHandles theirs = {};
 
-        for (unsigned i = 0; i < c->n; i++) {
-                OurHandles one = { .client = handles_attach(c->daemon, 0) };
-                mh_handle h;
-
-                CHECK(mh_new(one.client, MH_TYPE_EVENT, &h), "mh_new");
-                if (i == 0) {
-                        our_handles_make(&one);
-                        ours = one;
-                }
+        for (unsigned i = 0; i + 1 < c->n; i++) {
+                (void)join_ours(c, i == 0, &ours);
+                (void)join_theirs(c, i, &theirs);
         }
-        CHECK(mt_attach(&theirs.client, c->table, 0), "mt_attach");
-        their_handles_make(&theirs);
         stage_tell(fd, &ours, sizeof(ours));
         stage_tell(fd, &theirs, sizeof(theirs));
         for (;;)
                 (void)pause();
+}
+
+/* The last client is this process; what it opens, another holds, if there is another. */
+static void measure_last(Crowd *c, const char *new, const char *open)
+{
+        OurHandles ours = {};
+        TheirHandles theirs = {};
+        StageChild child;
+
+        if (c->n > 1) {
+                stage_child_start(&child, crowd, c);
+                stage_hear(child.fd, &ours, sizeof(ours));
+                stage_hear(child.fd, &theirs, sizeof(theirs));
+        }
+        stage_pin(0, 0);
+        ours.client = join_ours(c, c->n == 1, &ours);
+        theirs.client = join_theirs(c, c->n - 1, &theirs);
+        stage_wait_idle(c->daemon->pid);
+        measure(new, (Side){ our_new_close, &ours }, (Side){ their_new_close, &theirs });
+        if (c->n > 1)
+                measure(open, (Side){ our_open_close, &ours }, (Side){ their_open_close, &theirs });
+        (void)mh_detach(ours.client);
+        (void)mt_detach(theirs.client);
+        if (c->n > 1)
+                stage_child_kill(&child);
+        stage_unpin(0);
 }
 
 static void run_clients(void)
@@ -258,13 +337,9 @@ static void run_clients(void)
         static const unsigned numbers[] = { 1, 10, 100, 1000 };
 
         for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-                /* A single client opens what it holds itself. */
-                Crowd c = { .n = numbers[i] > 1 ? numbers[i] - 1 : 0 };
+                Crowd c = { .n = numbers[i] };
                 char new[64], open[64];
-                OurHandles ours = {};
-                TheirHandles theirs = {};
                 StageDaemon daemon;
-                StageChild child;
 
                 (void)snprintf(new, sizeof(new), "grow_clients_new_close_%u", numbers[i]);
                 (void)snprintf(open, sizeof(open), "grow_clients_first_open_close_%u", numbers[i]);
@@ -272,26 +347,11 @@ static void run_clients(void)
                         continue;
                 stage_daemon_start(&daemon, "--clients=2048");
                 c.daemon = &daemon;
-                c.table = mt_create(1 << 16, 2);
+                c.table = mt_create(1 << 16, c.n);
                 CHECK(c.table, "mt_create");
-                if (c.n > 0) {
-                        stage_child_start(&child, crowd, &c);
-                        stage_hear(child.fd, &ours, sizeof(ours));
-                        stage_hear(child.fd, &theirs, sizeof(theirs));
-                }
-                stage_pin(0, 0);
-                ours.client = handles_attach(&daemon, 0);
-                CHECK(mt_attach(&theirs.client, c.table, 1), "mt_attach");
-                measure(new, (Side){ our_new_close, &ours }, (Side){ their_new_close, &theirs });
-                if (c.n > 0)
-                        measure(open, (Side){ our_open_close, &ours }, (Side){ their_open_close, &theirs });
-                (void)mh_detach(ours.client);
-                (void)mt_detach(theirs.client);
+                measure_last(&c, new, open);
                 (void)close(c.table);
-                if (c.n > 0)
-                        stage_child_kill(&child);
                 stage_daemon_stop(&daemon);
-                stage_unpin(0);
         }
 }
 

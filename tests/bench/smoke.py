@@ -54,6 +54,20 @@ def check_plot(plot, results, directory):
     expect('| `new_close` |' in table, 'the table in Markdown lacks new_close')
 
 
+def check_skipped_limit(bench, directory):
+    """What cannot be loaded is skipped; for --check that is a failure, and named."""
+    for name in ('libmimalloc.so', 'libmimalloc.so.2', 'libmimalloc.so.3'):
+        with open(os.path.join(directory, name), 'w', encoding='utf-8'):
+            pass
+    environment = dict(os.environ, LD_LIBRARY_PATH=directory)
+    for option, code in ((), 0), (('--check',), 1):
+        done = subprocess.run([bench, '--quick', '--only', 'scratch_16', *option], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, env=environment, check=False)
+        expect('scratch_16: skipped: ' in done.stdout, 'mimalloc is there although it cannot be loaded')
+        expect(done.returncode == code, f'skipped, {option}: exit code {done.returncode}')
+        expect(('scratch_16: has a limit' in done.stdout) == bool(option), f'skipped, {option}: {done.stdout}')
+
+
 def main():
     bench, plot = sys.argv[1:]
     listed = [line.split()[0] for line in
@@ -79,6 +93,7 @@ def main():
         for key in keys:
             expect(key in listed, f'{key} is not in the list')
         check_plot(plot, results, directory)
+        check_skipped_limit(bench, directory)
 
     for problem in problems:
         print(f'failed: {problem}')
