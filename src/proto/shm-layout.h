@@ -74,7 +74,9 @@ enum mh_shm_region_id {
         MH_SHM_REGION_CHUNKS = 4,   /* struct mh_shm_chunk [slots / 512] */
         MH_SHM_REGION_CHUNKMAP = 5, /* hint: one bit per chunk, set: no free slot was found there */
         MH_SHM_REGION_SLOTS = 6,    /* struct mh_shm_slot [slots] */
-        MH_SHM_REGION_HOLDERS = 7,  /* uint64_t [groups - 1][slots]: holder bits of clients 64 and up */
+        /* uint64_t [groups - 1][slots]: holder bits of clients 64 and up. The word of slot s for group g is at [g - 1][s ^ (8 * g & 511)]:
+         * otherwise all words of a slot would be at the same distance from a page, and so compete for few lines of the cache. */
+        MH_SHM_REGION_HOLDERS = 7,
         MH_SHM_REGION_LEDGERS = 8,  /* [clients] of ledger_stride bytes, see below */
         MH_SHM_REGION_SPANS = 9,    /* struct mh_shm_span [spans] */
         MH_SHM_REGION_SPANMAP = 10, /* hint: one bit per span, set: not FREE */

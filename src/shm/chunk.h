@@ -24,6 +24,14 @@ static inline bool chunk_exists(const Segment *seg, uint32_t chunk)
         return chunk < seg->n_chunks && chunk < load_acquire(&seg->shared->chunk_hwm);
 }
 
+/* The chunks of all slots before this one have descriptors. */
+static inline uint32_t chunk_slots_end(const Segment *seg)
+{
+        uint32_t n = load_acquire(&seg->shared->chunk_hwm); /* as in chunk_exists() */
+
+        return (n < seg->n_chunks ? n : seg->n_chunks) * MH_SHM_CHUNK_SLOTS;
+}
+
 /*
  * The word of the slot's chunk, if the slot's memory is there; 0, which no OPEN chunk has, if not. The ledger word of the slot
  * is not 0, and hazard_order() came after.

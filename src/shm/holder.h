@@ -13,7 +13,7 @@
 /* The word with the bits of 64 clients. */
 static inline uint64_t *holder_word(Segment *seg, uint32_t slot, unsigned group)
 {
-        return group == 0 ? &seg->slots[slot].holders : &seg->holders[(size_t)(group - 1) * seg->n_slots + slot];
+        return group == 0 ? &seg->slots[slot].holders : &seg->holders[holder_index(seg->n_slots, slot, group)];
 }
 
 static inline void holder_set(Actor *a, uint32_t slot)

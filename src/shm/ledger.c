@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/atomics.h"
+#include "base/cleanup.h"
 #include "shm/chunk.h"
 #include "shm/ledger.h"
 #include "shm/quiet.h"
@@ -82,19 +83,51 @@ static int reserve(Actor *a, uint64_t offset)
 /* Words per unit. */
 #define UNIT_SLOTS (MH_SHM_LEDGER_UNIT / (uint32_t)sizeof(uint64_t))
 
+/* Which of 64 parts have no memory. Acquire: as in ledger_is_reserved(). */
+static uint64_t holes_in(const Actor *a, uint32_t word)
+{
+        return ~load_acquire(&a->page->reserved[word]);
+}
+
+/* Parts with memory lie next to each other, and `unit` is one of them: the first, and the one after the last, or `end`. */
+static uint32_t run_begin(const Actor *a, uint32_t unit)
+{
+        uint32_t word = unit / 64;
+        uint64_t holes = holes_in(a, word) & ((UINT64_C(1) << unit % 64) - 1);
+
+        while (!holes && word > 0)
+                holes = holes_in(a, --word);
+        return holes ? word * 64 + 64 - (unsigned)__builtin_clzll(holes) : 0;
+}
+
+static uint32_t run_end(const Actor *a, uint32_t unit, uint32_t end)
+{
+        uint32_t word = unit / 64;
+        uint64_t holes = holes_in(a, word) & UINT64_MAX << unit % 64;
+
+        while (!holes && (word + 1) * 64 < end)
+                holes = holes_in(a, ++word);
+        return holes ? MIN(end, word * 64 + (unsigned)__builtin_ctzll(holes)) : end;
+}
+
 /*
  * The size last, because an actor that stops being alone in this moment may be told so between any two lines here: whoever tells it
  * closes the window after a barrier, and if we open it after that, we see what was written before the barrier.
  */
 static void move_window(Actor *a, uint32_t slot)
 {
-        uint32_t first = slot / UNIT_SLOTS * UNIT_SLOTS, left = a->seg->n_slots - first;
+        uint32_t end, unit = slot / UNIT_SLOTS;
 
-        /* Acquire: as in ledger_change(). And where the ledger's part has memory for another reason, the chunk may have none. */
-        if (!load_acquire(&a->alone) || !chunk_exists(a->seg, first / MH_SHM_CHUNK_SLOTS))
+        /* Acquire: as in ledger_change(). */
+        if (!load_acquire(&a->alone))
                 return;
-        a->window = first;
-        store_relaxed(&a->window_size, left < UNIT_SLOTS ? left : UNIT_SLOTS);
+        /* Where the ledger has memory for another reason, a chunk may have no descriptor. */
+        end = chunk_slots_end(a->seg);
+        if (slot >= end)
+                return;
+        a->window = run_begin(a, unit) * UNIT_SLOTS;
+        end = MIN(end, run_end(a, unit, (end + UNIT_SLOTS - 1) / UNIT_SLOTS) * UNIT_SLOTS);
+        store_relaxed(&a->window_size, end - a->window);
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
         if (!load_relaxed(&a->alone))
                 actor_close_window(a);

@@ -130,9 +130,14 @@ static int reap_slots(Reap *r, int *units)
         uint64_t base = ledger_offset(r) + seg->ledger_slots, end = base + (uint64_t)seg->n_slots * sizeof(uint64_t);
         uint64_t from, to;
 
-        while (segment_next_data(seg, base + r->position * sizeof(uint64_t), end, &from, &to) > 0) {
-                for (r->position = (from - base) / sizeof(uint64_t); r->position < (to - base) / sizeof(uint64_t);
-                     r->position++) {
+        for (;;) {
+                if (r->position >= r->data_end) {
+                        if (segment_next_data(seg, base + r->position * sizeof(uint64_t), end, &from, &to) <= 0)
+                                return 0;
+                        r->position = (from - base) / sizeof(uint64_t);
+                        r->data_end = (to - base) / sizeof(uint64_t);
+                }
+                for (; r->position < r->data_end; r->position++) {
                         uint64_t word;
 
                         /* Before the work and not after, so that each step gets on, however few units it has. */
@@ -148,7 +153,6 @@ static int reap_slots(Reap *r, int *units)
                                 return 1;
                 }
         }
-        return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ spans */

@@ -18,6 +18,7 @@ typedef struct Reap {
         Actor dead; /* acts in the name of the dead */
         unsigned stage;
         uint64_t position;
+        uint64_t data_end; /* of the ledger's words: up to here they have memory */
         ReapStats stats;
 } Reap;
 

@@ -153,11 +153,21 @@ static uint64_t next_floor(const Segment *seg, uint32_t chunk)
         return generation_age(gen, seg->first_generation) > latest ? gen : 0;
 }
 
+/* Has anybody ever needed more than the bits in the slots? One system call instead of one for each group. */
+static bool holders_have_memory(const Segment *seg)
+{
+        const struct mh_shm_region *r = &seg->regions[MH_SHM_REGION_HOLDERS];
+        uint64_t from, to;
+
+        return r->size > 0 && segment_next_data(seg, r->offset, r->offset + r->size, &from, &to) > 0;
+}
+
 /* PUNCHING: nobody looks, and nobody will. Repeatable. */
 static void punch(Segment *seg, uint32_t chunk)
 {
         (void)segment_punch(seg, MH_SHM_REGION_SLOTS, chunk * CHUNK_BYTES, CHUNK_BYTES);
-        for (unsigned g = 1; g < seg->n_groups; g++)
+        /* However many the word tells of: who died before it said so has left memory, too. */
+        for (unsigned g = 1; g < seg->n_groups && holders_have_memory(seg); g++)
                 (void)segment_punch(seg, MH_SHM_REGION_HOLDERS,
                                     ((uint64_t)(g - 1) * seg->n_slots + chunk * MH_SHM_CHUNK_SLOTS) * sizeof(uint64_t),
                                     MH_SHM_CHUNK_SLOTS * sizeof(uint64_t));

@@ -260,6 +260,17 @@ ViewChunk *view_chunk_new(const View *v)
         return malloc(sizeof(ViewChunk) + v->seg.n_groups * sizeof(uint64_t[MH_SHM_CHUNK_SLOTS]));
 }
 
+static void read_holders(View *v, uint32_t chunk, unsigned group, uint64_t ret[static MH_SHM_CHUNK_SLOTS])
+{
+        uint64_t words[MH_SHM_CHUNK_SLOTS];
+
+        view_read(v, MH_SHM_REGION_HOLDERS,
+                  ((uint64_t)(group - 1) * v->seg.n_slots + (uint64_t)chunk * MH_SHM_CHUNK_SLOTS) * sizeof(uint64_t),
+                  words, sizeof(words));
+        for (uint32_t i = 0; i < MH_SHM_CHUNK_SLOTS; i++)
+                ret[i] = words[holder_place(i, group)];
+}
+
 void view_chunk(View *v, uint32_t chunk, ViewChunk *ret)
 {
         const uint64_t size = sizeof(ret->slots), at = chunk * size;
@@ -279,10 +290,7 @@ void view_chunk(View *v, uint32_t chunk, ViewChunk *ret)
                 ret->holders[0][i] = ret->slots[i].holders;
         memset(ret->holders[1], 0, (v->seg.n_groups - 1) * sizeof(ret->holders[1]));
         for (unsigned g = 1; g <= groups; g++)
-                view_read(v, MH_SHM_REGION_HOLDERS,
-                          ((uint64_t)(g - 1) * v->seg.n_slots + (uint64_t)chunk * MH_SHM_CHUNK_SLOTS) *
-                                  sizeof(uint64_t),
-                          ret->holders[g], sizeof(ret->holders[g]));
+                read_holders(v, chunk, g, ret->holders[g]);
 }
 
 static uint32_t next_in_row(const View *v, uint32_t row, uint32_t from)

@@ -76,6 +76,20 @@ static inline uint32_t state_owner(uint64_t state)
         return state & MH_SHM_STATE_OWNER_MASK;
 }
 
+/* ------------------------------------------------------------------------------------------------ holder bits */
+
+/* Which slot of a chunk, or of the table, has its word where that of `slot` would be: see mh_shm_region_id. Its own inverse. */
+static inline uint32_t holder_place(uint32_t slot, unsigned group)
+{
+        return slot ^ (group * 8 & (MH_SHM_CHUNK_SLOTS - 1));
+}
+
+/* Of the word in region HOLDERS; `group` is not 0. */
+static inline uint64_t holder_index(uint32_t n_slots, uint32_t slot, unsigned group)
+{
+        return (uint64_t)(group - 1) * n_slots + holder_place(slot, group);
+}
+
 /* ------------------------------------------------------------------------------------------------ references */
 
 static inline uint64_t ref_make(uint64_t scratch, uint32_t giver)

@@ -57,8 +57,8 @@ void setup_leave_dying(World *w, uint64_t handle)
         uint32_t c = w->shared->id[WHO_C];
         uint64_t *holders = c < MH_SHM_GROUP_CLIENTS
                                     ? &s->holders
-                                    : &w->shared->seg.holders[(c / MH_SHM_GROUP_CLIENTS - 1) * w->shared->seg.n_slots +
-                                                              handle_slot(handle)];
+                                    : &w->shared->seg.holders[holder_index(w->shared->seg.n_slots, handle_slot(handle),
+                                                                           c / MH_SHM_GROUP_CLIENTS)];
 
         store_sc(&w->shared->actor[WHO_C].ledger[handle_slot(handle)],
                  ledger_make(handle_generation(handle), MH_SHM_LEDGER_IN_FLIGHT));

@@ -198,7 +198,7 @@ static inline void craft_holder(const Craft *c, uint32_t slot, uint32_t id, bool
         if (id < 64)
                 craft_bit(c, MH_SHM_REGION_SLOTS, CRAFT_SLOT(slot, holders), id, on);
         else
-                craft_bit(c, MH_SHM_REGION_HOLDERS, ((uint64_t)(id / 64 - 1) * c->seg.n_slots + slot) * 8, id % 64, on);
+                craft_bit(c, MH_SHM_REGION_HOLDERS, holder_index(c->seg.n_slots, slot, id / 64) * 8, id % 64, on);
 }
 
 static inline void craft_hold(const Craft *c, uint32_t slot, uint32_t id, uint32_t count)

@@ -234,7 +234,7 @@ void fixture_set_ledger(Actor *a, uint32_t slot, uint64_t word)
 
 static uint64_t *holder_word(Fixture *f, uint32_t slot, uint32_t id)
 {
-        return id < 64 ? &f->seg.slots[slot].holders : &f->seg.holders[(id / 64 - 1) * f->seg.n_slots + slot];
+        return id < 64 ? &f->seg.slots[slot].holders : &f->seg.holders[holder_index(f->seg.n_slots, slot, id / 64)];
 }
 
 bool fixture_holds(Fixture *f, uint32_t slot, uint32_t id)

@@ -4,12 +4,62 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "base/cleanup.h"
 #include "shm/ledger.h"
 #include "unit/shm/fixture.h"
 
 #define GEN FIXTURE_FIRST
 
 /* ---------------------------------------------------------------------------------------------- memory */
+
+#define UNIT 1024U /* words */
+
+/* Where plain stores are enough: all parts that have memory next to each other, and no further than there are descriptors of chunks. */
+Test(ledger, window)
+{
+        static const struct {
+                uint32_t slot, begin, end, descriptors;
+        } tries[] = {
+                { 4 * UNIT + 7, 3, 6, 256 },
+                { 3 * UNIT, 3, 6, 256 },
+                { 6 * UNIT - 1, 3, 6, 256 },
+                { 64 * UNIT, 63, 128, 256 },
+                { 63 * UNIT, 63, 128, 256 },
+                { 127 * UNIT, 63, 128, 256 },
+                { 0, 0, 1, 256 },
+                { 4 * UNIT, 3, 5, 10 },
+                { 64 * UNIT, 63, 65, 130 },
+                { 5 * UNIT, 3, 3, 10 },
+        };
+        SegmentConfig config = fixture_config;
+        Fixture f;
+        Actor a;
+
+        config.n_slots = 128 * UNIT;
+        fixture_open_as(&f, &config);
+        (void)fixture_attach(&f, FIXTURE_OWN, &a);
+        for (uint32_t unit = 0; unit < 128; unit++)
+                if (unit == 0 || (unit >= 3 && unit < 6) || unit >= 63)
+                        cr_assert_eq(ledger_reserve_slot(&a, unit * UNIT), 0);
+        for (unsigned i = 0; i < ELEMENTSOF(tries); i++) {
+                uint32_t slot = tries[i].slot;
+
+                store_relaxed(&f.seg.shared->chunk_hwm, tries[i].descriptors);
+                a.ledger_unit = 0;
+                actor_close_window(&a);
+                actor_set_alone(&a, true);
+                cr_assert_eq(ledger_load(&a, slot), 0);
+                cr_expect_eq(ledger_in_window(&a, slot), tries[i].begin < tries[i].end, "%u", i);
+                if (tries[i].begin < tries[i].end) {
+                        cr_expect_eq(a.window, tries[i].begin * UNIT, "%u: from %u", i, a.window);
+                        cr_expect_eq(a.window_size, (tries[i].end - tries[i].begin) * UNIT, "%u: %u", i, a.window_size);
+                }
+                actor_set_alone(&a, false);
+                actor_close_window(&a);
+        }
+        store_relaxed(&f.seg.shared->chunk_hwm, 0);
+        fixture_close(&f);
+}
 
 Test(ledger, memory_comes_a_unit_at_a_time)
 {
