@@ -288,20 +288,38 @@ int listener_bind(Listener *ret, const char *path)
         return 0;
 }
 
-int listener_unlink(Listener *l)
+/* 1: the name leads to us; 0: it leads elsewhere, or is not there; -errno. The inode is not given to anybody else as long as
+ * our socket is open. */
+static int leads_to_us(const Listener *l)
 {
         struct stat st;
+
+        if (lstat(l->path, &st) < 0)
+                return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+        return st.st_dev == l->dev && st.st_ino == l->ino;
+}
+
+bool listener_is_found(const Listener *l)
+{
+        assert(l);
+
+        /* Where we may not look, clients may not either, and the next moment it may be otherwise. */
+        return !l->named || leads_to_us(l) != 0;
+}
+
+int listener_unlink(Listener *l)
+{
+        int r;
 
         assert(l);
 
         if (!l->named)
                 return 0;
-        if (lstat(l->path, &st) < 0) {
-                if (errno != ENOENT)
-                        return -errno;
-        } else if (st.st_dev == l->dev && st.st_ino == l->ino && unlink(l->path) < 0 && errno != ENOENT) {
+        r = leads_to_us(l);
+        if (r < 0)
+                return r;
+        if (r > 0 && unlink(l->path) < 0 && errno != ENOENT)
                 return -errno;
-        }
         l->named = false;
         return 0;
 }

@@ -80,6 +80,10 @@ int listener_probe(const char *path);
  */
 int listener_bind(Listener *ret, const char *path);
 
+/* Does the name that we bound still lead to us? Also true where none is ours to lose: the manager's, or one that we took
+ * away ourselves. */
+bool listener_is_found(const Listener *l);
+
 /* Under the lock. Takes away the name, if we bound it and it is still ours; who knocked before can still be accepted. */
 int listener_unlink(Listener *l);
 

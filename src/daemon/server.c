@@ -254,6 +254,18 @@ static int look_outside(Server *s)
         return r < 0 ? r : 1;
 }
 
+/*
+ * Nobody finds us any more, and somebody else is to serve those who look there now: he waits for the lock. Who is
+ * attached sees the connection end and connects to him, as when a daemon dies.
+ */
+static void on_name_lost(void *userdata)
+{
+        Server *s = userdata;
+
+        s->stop_reason = "socket removed or replaced";
+        (void)sd_event_exit(s->loop.event, 0);
+}
+
 static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
 {
         Server *s = userdata;
@@ -262,6 +274,11 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
         if (!is_idle(s))
                 return 0;
         r = look_outside(s);
+        if (r == -EADDRINUSE || r == -EEXIST) {
+                /* Somebody took the name in the moment in which it was free. */
+                on_name_lost(s);
+                return 0;
+        }
         if (r < 0)
                 return sd_event_exit(s->loop.event, r);
         if (r > 0) {
@@ -361,6 +378,9 @@ static int add_sources(Server *s)
         if (r < 0)
                 return r;
         r = reaper_init(&s->reaper, s);
+        if (r < 0)
+                return r;
+        r = name_watch_init(&s->name_watch, &s->loop, s->listener, on_name_lost, s);
         return r < 0 ? r : listen_on(s);
 }
 
@@ -400,6 +420,7 @@ Server *server_free(Server *s)
         if (!s)
                 return NULL;
 
+        name_watch_done(&s->name_watch);
         timer_done(&s->rest_timer);
         timer_done(&s->idle_timer);
         timer_done(&s->status_timer);
