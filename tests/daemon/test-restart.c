@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -17,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/record.h"
+#include "tools/under.h"
 
 DAEMON_SUITE(restart);
 
@@ -478,6 +480,37 @@ Test(restart, a_client_brings_the_segment_whose_name_was_lost)
         cr_expect_eq(stats.handles, 1);
         raw_done(&r);
         raw_done(&late);
+        harness_pass();
+}
+
+/* A shortage of the daemon's passes; what the client has is not to be lost for it. */
+Test(restart, a_daemon_without_memory_is_no_reason_to_give_up)
+{
+        struct rlimit limit = { .rlim_cur = 16 << 20, .rlim_max = RLIM_INFINITY };
+        uint64_t handle;
+        char path[128];
+        Record record;
+        Raw r;
+
+        skip_under("asan", "needs an address space without limit");
+        skip_under("tsan", "needs an address space without limit");
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        cr_assert_eq(raw_new(&r, 1, &handle), 0);
+        daemon_kill(&the_daemon);
+        record_path(path);
+        cr_assert_eq(record_read(path, &record), 0);
+        cr_assert_eq(shm_unlink(record.name), 0);
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(prlimit(the_daemon.pid, RLIMIT_AS, &limit, NULL), 0);
+        cr_expect_eq(raw_resume(&r, &the_daemon), -ENOMEM);
+        cr_expect_eq(raw_resume_here(&r, r.segment_fd), -ENOMEM, "the connection is as it was");
+        limit.rlim_cur = RLIM_INFINITY;
+        cr_assert_eq(prlimit(the_daemon.pid, RLIMIT_AS, &limit, NULL), 0);
+        cr_assert_eq(raw_resume_here(&r, r.segment_fd), 0);
+        cr_expect_eq(raw_close(&r, handle, NULL), 0);
+        raw_done(&r);
         harness_pass();
 }
 
