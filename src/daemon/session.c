@@ -150,6 +150,7 @@ static int do_hello(Connection *c, const struct mh_wire_hello *hello)
                 if (r < 0)
                         return r;
         }
+        attachment_set_process(a, &peer);
         bind_connection(c, a);
         return 0;
 }
@@ -219,6 +220,7 @@ static int do_resume(Connection *c, const struct mh_wire_hello *hello, Packet *p
         if (!a || a->info.nonce != hello->nonce || a->info.pid != (uint32_t)peer.pid ||
             a->info.start_time != peer.start_time)
                 return -ESTALE;
+        attachment_set_process(a, &peer);
         attachment_set_life(a, hello->life, hello->life_fd);
         bind_connection(c, a);
         return 0;

@@ -42,15 +42,9 @@ static int pass_socket(const Daemon *d, int tell, void *argument)
         (void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
         (void)setenv("LISTEN_PID", pid, 1);
         (void)setenv("LISTEN_FDS", "1", 1);
-        (void)setenv("MONO_HANDLE_D_SOCKET", d->socket, 1);
-        (void)setenv("MONO_HANDLE_D_LOG_TARGET", "stderr", 1);
         if (dup2(*(int *)argument, 3) != 3 || (*(int *)argument == 3 && fcntl(3, F_SETFD, 0) < 0))
                 return 126;
-        int log = open(d->log, O_WRONLY | O_APPEND | O_CLOEXEC);
-        if (log < 0 || dup2(log, STDERR_FILENO) < 0)
-                return 126;
-        (void)execl(getenv("MONO_HANDLE_TEST_DAEMON"), "mono_handle_d", NULL);
-        return 127;
+        daemon_become(d, NULL);
 }
 
 static uint64_t attach(Raw *r)

@@ -5,6 +5,7 @@
 #include "harness.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -226,6 +227,76 @@ Test(restart, killed_while_it_reaps)
         }
         WAIT_FOR(daemon_segment_kib(&the_daemon) <= before + 1024);
         raw_done(&r);
+        harness_pass();
+}
+
+/* ------------------------------------------------------------------------------------------------ short of descriptors */
+
+enum {
+        MANY = 60,
+        FEW_FDS = 64
+};
+
+static int start_with_few_fds(const Daemon *d, int tell, void *argument)
+{
+        if (close_range(3, UINT_MAX, 0) < 0 || setrlimit(RLIMIT_NOFILE, &(struct rlimit){ FEW_FDS, FEW_FDS }) < 0)
+                return 21;
+        daemon_become(d, NULL);
+}
+
+static int attach_by_wire(const Daemon *d, int tell, void *argument)
+{
+        uint64_t handle;
+        Raw r;
+
+        if (raw_attach(&r, d, 0) != 0 || raw_new(&r, 1, &handle) != 0)
+                return 20;
+        child_tell(tell, &handle, sizeof(handle));
+        return 0;
+}
+
+/* There are more clients than descriptors to watch them with. They live all the same, others can come, and who dies is
+ * noticed. */
+Test(restart, more_clients_than_descriptors)
+{
+        uint64_t handle, handles[MANY], begin;
+        Child mortal, daemon;
+        Raw r[MANY], late;
+
+        daemon_start(&the_daemon, NULL);
+        for (unsigned i = 0; i < MANY; i++) {
+                cr_assert_eq(raw_attach(&r[i], &the_daemon, 0), 0);
+                cr_assert_eq(raw_new(&r[i], 1, &handles[i]), 0);
+        }
+        child_start(&mortal, &the_daemon, attach_by_wire, NULL);
+        child_hear(&mortal, &handle, sizeof(handle));
+        cr_assert_eq(raw_open(&r[0], handle, NULL), 0);
+        (void)kill(mortal.pid, SIGSTOP);
+        daemon_kill(&the_daemon);
+
+        child_start(&daemon, &the_daemon, start_with_few_fds, NULL);
+        WAIT_FOR(daemon_said(&the_daemon, "Ready at ") == 2);
+        begin = now_msec();
+        the_daemon.pid = daemon.pid;
+        cr_assert_eq(raw_attach(&late, &the_daemon, 0), 0);
+        cr_expect_eq(raw_detach(&late), 0);
+        cr_expect_eq(daemon_said(&the_daemon, "has to wait"), 0);
+        raw_done(&late);
+        cr_assert_eq(raw_resume(&r[MANY - 2], &the_daemon), 0);
+
+        child_kill(&mortal);
+        WAIT_FOR(daemon_said(&the_daemon, "died holding 1 handles") == 1);
+        /* Longer than anybody is waited for of whom nothing is known. */
+        while (now_msec() < begin + 31000)
+                sleep_msec(100);
+        cr_expect_eq(daemon_said(&the_daemon, "died holding"), 1);
+        cr_assert_eq(raw_resume(&r[MANY - 1], &the_daemon), 0);
+        cr_expect_eq(raw_close(&r[MANY - 1], handles[MANY - 1], NULL), 0);
+        cr_expect_eq(raw_close(&r[MANY - 2], handles[MANY - 2], NULL), 0);
+        for (unsigned i = 0; i < MANY; i++)
+                raw_done(&r[i]);
+        the_daemon.pid = 0;
+        child_kill(&daemon);
         harness_pass();
 }
 
