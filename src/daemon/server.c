@@ -24,6 +24,10 @@
 /* How long the listener rests when a connection could not be accepted for want of something. */
 #define REST_USEC (500 * UINT64_C(1000))
 
+/* A service manager counts how often it starts us, and gives up at a number of starts in a time (StartLimitBurst= of the
+ * unit), also if all ended well: so clients that come and go must not be able to reach that. */
+#define INHERITED_USEC (100 * UINT64_C(1000))
+
 #define STATUS_USEC   UINT64_C(1000000)
 #define FIRST_USEC    UINT64_C(1000000)       /* for the first one to come, however short the idle time is */
 #define STOP_USEC     (2 * UINT64_C(1000000)) /* for reaping the dead before leaving */
@@ -183,6 +187,11 @@ static int on_status(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
+static bool is_inherited(const Server *s)
+{
+        return listener_is_inherited(s->listener);
+}
+
 static bool is_idle(const Server *s)
 {
         return s->n_attachments == 0 && s->n_connections == 0;
@@ -201,6 +210,8 @@ static void consider_idle(Server *s)
         /* Who started us is on his way. */
         if (!s->seen_anybody)
                 timeout = MAX(timeout, FIRST_USEC);
+        if (is_inherited(s))
+                timeout = MAX(timeout, INHERITED_USEC);
         timer_arm(&s->idle_timer, timeout);
 }
 
@@ -217,11 +228,6 @@ void server_changed(Server *s)
 }
 
 /* ------------------------------------------------------------------------------------------------ leaving */
-
-static bool is_inherited(const Server *s)
-{
-        return listener_is_inherited(s->listener);
-}
 
 /*
  * Somebody may have knocked while the time ran out. A socket of our own is hidden first, so that nobody can knock at a
