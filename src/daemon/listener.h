@@ -58,7 +58,7 @@ typedef struct ListenerStored {
  * What the service manager passed on: our socket, and stored descriptors by the name `stored_name`; all others are closed
  * and that is said. 1: *ret listens; 0: no socket came with the start, but stored descriptors may have. -EINVAL if a
  * socket came that is not a listening AF_UNIX SOCK_SEQPACKET socket at `path`, or a second one: that is said, and all of
- * them are closed. Once per process: it takes the variables out of the environment.
+ * them are closed. Another -errno: it may be otherwise the next time. Once per process: it takes the variables out of the environment.
  */
 int listener_receive(Listener *ret, const char *path, const char *stored_name, ListenerStored *ret_stored);
 
