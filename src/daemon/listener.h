@@ -33,16 +33,6 @@ typedef struct Listener {
 
 #define LISTENER_NONE ((Listener){ .fd = -1 })
 
-static inline int listener_fd(const Listener *l)
-{
-        return l->fd;
-}
-
-static inline const char *listener_path(const Listener *l)
-{
-        return l->path;
-}
-
 static inline bool listener_is_inherited(const Listener *l)
 {
         return l->inherited;

@@ -129,4 +129,4 @@ void server_leave_segment(Server *s);
 
 /* For adoption: room for its clients; and the fd store gets to know it. */
 int server_open_tables(Server *s);
-void server_keep_segment(Server *s, AdoptFrom from);
+void server_keep_segment(Server *s);
