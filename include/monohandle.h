@@ -16,6 +16,8 @@
  *              -ENOSPC    the segment, or the shared-memory file system, is full
  *              -EDQUOT    a limit of this client is reached
  *              -EAGAIN    nothing has happened: call again
+ *              -EBADFD    the program closed the descriptor of the segment, and this kernel (before Linux 5.14) can reserve no
+ *                         memory without it
  *              -EOVERFLOW more than 2,097,151 references of one client to one handle
  *              -ECHILD    used in the child of a fork(): attach there for yourself
  *              -ENOTCONN  the daemon is gone and cannot be reached. Operations of a client that maps the segment do not need
@@ -26,7 +28,7 @@
  * Threads    An mh_client may be used by all threads of its process at once, but for mh_detach().
  * Fork       The child of a fork() holds nothing: every call but mh_detach() gives -ECHILD there, and the memory that
  *            mh_payload(), mh_scratch_data() and mh_scratch_base() told is not mapped in it.
- * Signals    No call is async-signal-safe: one that is made by a signal handler inside another one spoils what both work on.
+ * Signals    No call but mh_type_name() and mh_version() is async-signal-safe: one that is made by a signal handler inside another one spoils what both work on.
  *            None is a cancellation point, and no thread may be cancelled asynchronously in one. None exits the process,
  *            prints anything, or touches a signal handler. Calls go on after EINTR.
  * Death      When a process dies, by whatever cause, all that it held is reclaimed. When the daemon dies, nothing is lost: a client
@@ -90,7 +92,8 @@ enum {
  * *ret is to be released by mh_detach().
  * Errors: -EINVAL, -ENAMETOOLONG the path is too long for a socket, -ENOTCONN nothing listens and nothing could be started
  * (or MH_ATTACH_NO_SPAWN), -EPROTONOSUPPORT the daemon speaks another version, -EPERM the peer is of another user,
- * -EUSERS all client ids are in use, -ENOSPC, -ENOMEM, -EMFILE, -ENFILE.
+ * -EUSERS all client ids are in use, -ENOSPC, -EFBIG the daemon may not make a file that large, -ENOMEM, -EMFILE, -ENFILE,
+ * -EACCES, -EPROTOTYPE a socket of another kind is there, -EPROTO, -EBADMSG, -EIO what answers is not as it should be.
  */
 int mh_attach(mh_client **ret, const char *path, uint64_t flags);
 

@@ -16,7 +16,7 @@
  * Whoever uses one of the weaker ones says in a comment what it pairs with.
  *
  * cas_*(ptr, &expected, desired) is strong: it fails only if the word differs, and then leaves what it found in
- * `expected`. fetch_*() and exchange_*() return the word before. A word must be aligned to its size; the processor
+ * `expected`. fetch_*() return the word before. A word must be aligned to its size; the processor
  * then does each of these without a lock, which is what makes them work between processes. */
 
 #include <stdbool.h>
@@ -38,10 +38,6 @@
 #define cas_acq_rel(ptr, expected, desired) ATOMICS_CAS(ptr, expected, desired, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
 #define cas_sc(ptr, expected, desired)      ATOMICS_CAS(ptr, expected, desired, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
 
-#define exchange_acq_rel(ptr, value) ATOMICS_RMW(exchange_n, ptr, value, __ATOMIC_ACQ_REL)
-#define exchange_sc(ptr, value)      ATOMICS_RMW(exchange_n, ptr, value, __ATOMIC_SEQ_CST)
-
-#define fetch_or_relaxed(ptr, bits)  ATOMICS_RMW(fetch_or, ptr, bits, __ATOMIC_RELAXED)
 #define fetch_or_sc(ptr, bits)       ATOMICS_RMW(fetch_or, ptr, bits, __ATOMIC_SEQ_CST)
 #define fetch_and_relaxed(ptr, bits) ATOMICS_RMW(fetch_and, ptr, bits, __ATOMIC_RELAXED)
 #define fetch_and_sc(ptr, bits)      ATOMICS_RMW(fetch_and, ptr, bits, __ATOMIC_SEQ_CST)
@@ -49,30 +45,6 @@
 #define fetch_add_sc(ptr, n)         ATOMICS_RMW(fetch_add, ptr, n, __ATOMIC_SEQ_CST)
 #define fetch_sub_relaxed(ptr, n)    ATOMICS_RMW(fetch_sub, ptr, n, __ATOMIC_RELAXED)
 #define fetch_sub_sc(ptr, n)         ATOMICS_RMW(fetch_sub, ptr, n, __ATOMIC_SEQ_CST)
-
-/* ThreadSanitizer knows no fences. There, a read-modify-write of one word that all share orders at least as much. */
-#if defined(__SANITIZE_THREAD__)
-#define ATOMICS_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define ATOMICS_TSAN 1
-#endif
-#endif
-
-#ifdef ATOMICS_TSAN
-extern uint64_t atomics_tsan_fence;
-__attribute__((weak)) uint64_t atomics_tsan_fence;
-
-static inline void fence_sc(void)
-{
-        (void)__atomic_fetch_add(&atomics_tsan_fence, 0, __ATOMIC_SEQ_CST);
-}
-#else
-static inline void fence_sc(void)
-{
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
-#endif
 
 /* In a short spin: tells the processor that we wait for somebody on another one. */
 static inline void cpu_relax(void)

@@ -11,7 +11,6 @@
  *
  * The arithmetic at the end is for numbers that come from elsewhere: it answers -EOVERFLOW where C would wrap. */
 
-#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -96,19 +95,6 @@ static inline void cleanup_discard(int *fd)
 
 /* Rounds up to a multiple of `to`, a power of two, where both are known to be small: constants, sizes of structs. */
 #define ALIGN_UP(x, to) (((x) + ((to)-1)) & ~((__typeof__(x))(to)-1))
-
-/* The same for a number from elsewhere. */
-static inline int align_up_u64(uint64_t value, uint64_t to, uint64_t *ret)
-{
-        uint64_t sum;
-
-        assert(to > 0 && (to & (to - 1)) == 0);
-
-        if (__builtin_add_overflow(value, to - 1, &sum))
-                return -EOVERFLOW;
-        *ret = sum & ~(to - 1);
-        return 0;
-}
 
 static inline int add_u64(uint64_t a, uint64_t b, uint64_t *ret)
 {

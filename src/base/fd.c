@@ -40,28 +40,14 @@ void fd_close_many(int *fds, size_t n)
                 fds[i] = fd_close(fds[i]);
 }
 
-static int add_flag(int fd, int get, int set, int flag)
+int fd_set_nonblock(int fd)
 {
         int flags;
 
-        flags = fcntl(fd, get);
+        flags = fcntl(fd, F_GETFL);
         if (flags < 0)
                 return -errno;
-        if (flags & flag)
-                return 0;
-        if (fcntl(fd, set, flags | flag) < 0)
-                return -errno;
-        return 0;
-}
-
-int fd_set_cloexec(int fd)
-{
-        return add_flag(fd, F_GETFD, F_SETFD, FD_CLOEXEC);
-}
-
-int fd_set_nonblock(int fd)
-{
-        return add_flag(fd, F_GETFL, F_SETFL, O_NONBLOCK);
+        return fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
 }
 
 int fd_same(int a, int b)

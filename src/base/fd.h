@@ -17,8 +17,6 @@ void fd_discard(int fd);
 /* Closes all of them, and leaves -1 in each. */
 void fd_close_many(int *fds, size_t n);
 
-int fd_set_cloexec(int fd);
-
 /* Sets the flag of the open file, which whoever shares it sees too. */
 int fd_set_nonblock(int fd);
 

@@ -46,16 +46,3 @@ char *format_size(char buffer[static FORMAT_MAX], uint64_t bytes)
         (void)snprintf(buffer, FORMAT_MAX, "%" PRIu64 "%s", bytes, suffix);
         return buffer;
 }
-
-char *format_duration(char buffer[static FORMAT_MAX], uint64_t usec)
-{
-        if (usec == PARSE_INFINITY)
-                (void)snprintf(buffer, FORMAT_MAX, "infinity");
-        else if (usec % 1000000 == 0)
-                (void)snprintf(buffer, FORMAT_MAX, "%" PRIu64 "s", usec / 1000000);
-        else if (usec % 1000 == 0)
-                (void)snprintf(buffer, FORMAT_MAX, "%" PRIu64 "ms", usec / 1000);
-        else
-                (void)snprintf(buffer, FORMAT_MAX, "%" PRIu64 "us", usec);
-        return buffer;
-}

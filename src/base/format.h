@@ -15,6 +15,3 @@ char *format_bytes(char buffer[static FORMAT_MAX], uint64_t bytes);
 
 /* Exactly, and so that parse_size() reads it: "64K", "1000", "infinity" for PARSE_INFINITY. */
 char *format_size(char buffer[static FORMAT_MAX], uint64_t bytes);
-
-/* Exactly, and so that parse_duration() reads it: "60s", "500ms", "infinity". */
-char *format_duration(char buffer[static FORMAT_MAX], uint64_t usec);

@@ -6,7 +6,6 @@
  * Strict: no blanks, no sign, nothing left over, and what does not fit is -ERANGE rather than something else; all that
  * is not a number is -EINVAL. The output is untouched on failure. */
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #define PARSE_INFINITY UINT64_MAX
@@ -19,6 +18,3 @@ int parse_size(const char *s, uint64_t *ret);
 
 /* Microseconds. A unit of us, ms, s, min, h or d; seconds without one; "0.5" is fine. "infinity" is PARSE_INFINITY. */
 int parse_duration(const char *s, uint64_t *ret_usec);
-
-/* 1, yes, y, true, t, on; 0, no, n, false, f, off; in either case. */
-int parse_bool(const char *s, bool *ret);

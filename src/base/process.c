@@ -352,37 +352,3 @@ int process_has_socket(pid_t pid, int fd, ino_t ino)
         /* They need not share their descriptors: see unshare(2). */
         return ask(&(Question){ .ask = thread_has_socket, .each = true, .fd = fd, .ino = ino }, pid);
 }
-
-int process_boot_id(uint8_t ret[static 16])
-{
-        _cleanup_fclose_ FILE *f = NULL;
-        uint8_t id[16];
-        unsigned n = 0;
-        int high = -1;
-
-        f = fopen("/proc/sys/kernel/random/boot_id", "re");
-        if (!f)
-                return -errno;
-        for (int c; n < sizeof(id) && (c = getc(f)) != EOF;) {
-                int digit;
-
-                if (c == '-')
-                        continue;
-                if (c >= '0' && c <= '9')
-                        digit = c - '0';
-                else if (c >= 'a' && c <= 'f')
-                        digit = c - 'a' + 10;
-                else
-                        return -EBADMSG;
-                if (high < 0) {
-                        high = digit;
-                        continue;
-                }
-                id[n++] = (uint8_t)(high << 4 | digit);
-                high = -1;
-        }
-        if (n < sizeof(id))
-                return -EBADMSG;
-        memcpy(ret, id, sizeof(id));
-        return 0;
-}

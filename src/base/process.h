@@ -43,6 +43,3 @@ int process_maps_file_at(pid_t pid, dev_t dev, ino_t ino, uint64_t offset);
 
 /* 1 if its descriptor `fd` is the socket with that inode number, 0 if certainly not, or the process has ended. */
 int process_has_socket(pid_t pid, int fd, ino_t ino);
-
-/* Tells this boot of the machine from others. */
-int process_boot_id(uint8_t ret[static 16]);

@@ -126,7 +126,7 @@ int adopt_segment(Server *s, AdoptFrom from)
                 return r;
         }
 
-        server_keep_segment(s, from);
+        server_keep_segment(s);
         if (from == ADOPT_NEW)
                 report_created(&s->store);
         else

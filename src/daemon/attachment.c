@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
@@ -36,17 +37,30 @@ static int watch_process(Attachment *a)
         return sd_event_add_io(a->server->loop.event, &a->death, a->pidfd, EPOLLIN, on_death, a);
 }
 
-/* Finds the process of a client that another daemon attached. 0 if it is known now or cannot be found out; -ESRCH. */
+/*
+ * Every client needs a connection, too. Of those that were found, with whom no connection came, so many get a descriptor
+ * that as many are left for connections; the others are only looked at now and then. A new one has the lowest number that
+ * is free, so the number tells how many there are.
+ */
+static bool may_keep(int fd)
+{
+        struct rlimit limit;
+
+        return getrlimit(RLIMIT_NOFILE, &limit) < 0 || (rlim_t)fd < limit.rlim_cur / 2;
+}
+
+/* Finds the process of a client that another daemon attached. 0 if it is there or that cannot be told now; -ESRCH. */
 static int find_process(Attachment *a)
 {
-        int fd;
-
+        _cleanup_close_ int fd = -1;
         if (a->info.pid == 0 || a->pidfd >= 0)
                 return 0;
         fd = process_pidfd_started((pid_t)a->info.pid, a->info.start_time);
         if (fd < 0)
                 return fd == -ESRCH ? -ESRCH : 0;
-        a->pidfd = fd;
+        if (!may_keep(fd))
+                return 0;
+        a->pidfd = TAKE_FD(fd);
         if (watch_process(a) < 0)
                 a->pidfd = fd_close(a->pidfd);
         return 0;
@@ -81,12 +95,24 @@ static int still_maps(Attachment *a)
 /* By wire only, and we can see whether its process still means to use it. */
 static bool has_life(const Attachment *a)
 {
-        return !attachment_maps(a) && a->info.life != 0 && a->pidfd >= 0;
+        return !attachment_maps(a) && a->info.life != 0 && a->info.pid != 0;
+}
+
+/* By wire only, of a process that we do not know and cannot ask. */
+static bool is_unknown(const Attachment *a)
+{
+        return !attachment_maps(a) && a->info.pid == 0;
+}
+
+/* While it has no connection: nothing will tell us that it is gone, or not all that may happen to it. */
+static bool needs_looks(const Attachment *a)
+{
+        return attachment_maps(a) || has_life(a) || a->pidfd < 0;
 }
 
 static bool is_gone(Attachment *a)
 {
-        if (!attachment_maps(a) && !has_life(a))
+        if (is_unknown(a))
                 return true; /* the time of grace is over */
         if (find_process(a) == -ESRCH)
                 return true;
@@ -94,7 +120,7 @@ static bool is_gone(Attachment *a)
                 return true;
         if (attachment_maps(a))
                 return still_maps(a) == 0;
-        return process_has_socket((pid_t)a->info.pid, (int)a->info.life_fd, (ino_t)a->info.life) == 0;
+        return has_life(a) && process_has_socket((pid_t)a->info.pid, (int)a->info.life_fd, (ino_t)a->info.life) == 0;
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -112,7 +138,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                 a->told_lost = true;
                 report_lost(a);
         }
-        look_in(a, LOOK_BACKOFF_USEC << MIN(a->looks, LOOK_BACKOFF_DOUBLINGS));
+        if (needs_looks(a))
+                look_in(a, LOOK_BACKOFF_USEC << MIN(a->looks, LOOK_BACKOFF_DOUBLINGS));
         a->looks++;
         return 0;
 }
@@ -185,6 +212,15 @@ void attachment_hangup(Attachment *a)
                 look_in(a, LOOK_AFTER_HANGUP_USEC);
 }
 
+void attachment_set_process(Attachment *a, Peer *peer)
+{
+        if (a->pidfd >= 0 || peer->pidfd < 0)
+                return;
+        a->pidfd = TAKE_FD(peer->pidfd);
+        if (watch_process(a) < 0)
+                a->pidfd = fd_close(a->pidfd);
+}
+
 void attachment_set_life(Attachment *a, uint64_t life, uint32_t life_fd)
 {
         if (life == a->info.life && life_fd == a->info.life_fd)
@@ -196,18 +232,15 @@ void attachment_set_life(Attachment *a, uint64_t life, uint32_t life_fd)
 
 void attachment_wait(Attachment *a)
 {
-        if (attachment_maps(a) || has_life(a))
+        if (is_unknown(a))
+                look_in(a, GRACE_USEC);
+        else if (needs_looks(a))
                 look_in(a, LOOK_AFTER_ADOPT_USEC);
-        else if (a->info.pid == 0)
-                look_in(a, GRACE_USEC);
-        else if (a->pidfd < 0)
-                /* It has a process, but we cannot watch it. */
-                look_in(a, GRACE_USEC);
 }
 
 void attachment_look_soon(Attachment *a)
 {
-        if (!a->dead && !a->connection && (attachment_maps(a) || has_life(a)))
+        if (!a->dead && !a->connection && !is_unknown(a) && needs_looks(a))
                 look_in(a, 0);
 }
 

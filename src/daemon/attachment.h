@@ -19,6 +19,9 @@
  * A client that was adopted has no connection yet. If it maps the segment it is lost, as above. If not, it is waited
  * for as long as its process lives and has the socket that it named when it attached, or for a while where we do not know
  * its process: that one, too, may have called exec(), or have closed its connection while nobody was at the other end.
+ *
+ * Not all of them need have a pidfd: there may be none to be had, and some are kept for connections. Whether such a
+ * process lives is looked at from time to time, until it resumes.
  */
 
 #include <stdbool.h>
@@ -43,7 +46,7 @@ struct Attachment {
         ClientInfo info;
         char comm[PROCESS_COMM_MAX]; /* for people: of its process, or else what it calls itself */
         Connection *connection;      /* NULL: none at present */
-        int pidfd;                   /* -1: its process is not known, or cannot be watched */
+        int pidfd;                   /* -1: its process is not known, or cannot be watched at present */
         sd_event_source *death;      /* of its process */
         Timer timer;                 /* to look again */
         unsigned looks;              /* how often we did, since the connection ended */
@@ -79,6 +82,9 @@ void attachment_bind(Attachment *a, Connection *c);
 
 /* Its connection has ended. May free it, sooner or later. */
 void attachment_hangup(Attachment *a);
+
+/* It came back: from now on its process is watched by the descriptor of `peer`, which is taken, unless it is already. */
+void attachment_set_process(Attachment *a, Peer *peer);
 
 /* By what it can be seen that it lives, while it has no connection: see mono-handle-d-wire(7). */
 void attachment_set_life(Attachment *a, uint64_t life, uint32_t life_fd);

@@ -39,12 +39,8 @@ static int check_socket(int fd, const char *name, const char *path)
         int r;
 
         r = sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, path, 0);
-        if (r > 0)
-                return 0;
-        if (r < 0) {
-                log_note(LOG_ERR, "Cannot tell what the socket \"%s\" passed at start is: %s", name, strerror(-r));
-                return r;
-        }
+        if (r != 0)
+                return MIN(r, 0);
         if (sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) > 0 &&
             getsockname(fd, (struct sockaddr *)&sa, &length) == 0)
                 log_note(LOG_ERR, "The socket \"%s\" passed at start listens at %s, and not at %s (see --socket)", name,
@@ -104,10 +100,10 @@ int listener_receive(Listener *ret, const char *path, const char *stored_name, L
         assert(ret && path && stored_name && ret_stored);
 
         n = sd_listen_fds_with_names(true, &names);
-        if (n < 0) {
-                log_note(LOG_ERR, "Cannot take what was passed at start: %s", strerror(-n));
+        if (n == -EINVAL)
+                log_note(LOG_ERR, "What is said to have been passed at start (LISTEN_FDS) is not understood");
+        if (n < 0)
                 return n;
-        }
         if (n > 0)
                 stored.fds = malloc((size_t)n * sizeof(int));
         if (n > 0 && !stored.fds)
@@ -288,20 +284,38 @@ int listener_bind(Listener *ret, const char *path)
         return 0;
 }
 
-int listener_unlink(Listener *l)
+/* 1: the name leads to us; 0: it leads elsewhere, or is not there; -errno. The inode is not given to anybody else as long as
+ * our socket is open. */
+static int leads_to_us(const Listener *l)
 {
         struct stat st;
+
+        if (lstat(l->path, &st) < 0)
+                return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+        return st.st_dev == l->dev && st.st_ino == l->ino;
+}
+
+bool listener_is_found(const Listener *l)
+{
+        assert(l);
+
+        /* Where we may not look, clients may not either, and the next moment it may be otherwise. */
+        return !l->named || leads_to_us(l) != 0;
+}
+
+int listener_unlink(Listener *l)
+{
+        int r;
 
         assert(l);
 
         if (!l->named)
                 return 0;
-        if (lstat(l->path, &st) < 0) {
-                if (errno != ENOENT)
-                        return -errno;
-        } else if (st.st_dev == l->dev && st.st_ino == l->ino && unlink(l->path) < 0 && errno != ENOENT) {
+        r = leads_to_us(l);
+        if (r < 0)
+                return r;
+        if (r > 0 && unlink(l->path) < 0 && errno != ENOENT)
                 return -errno;
-        }
         l->named = false;
         return 0;
 }

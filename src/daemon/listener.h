@@ -33,16 +33,6 @@ typedef struct Listener {
 
 #define LISTENER_NONE ((Listener){ .fd = -1 })
 
-static inline int listener_fd(const Listener *l)
-{
-        return l->fd;
-}
-
-static inline const char *listener_path(const Listener *l)
-{
-        return l->path;
-}
-
 static inline bool listener_is_inherited(const Listener *l)
 {
         return l->inherited;
@@ -58,7 +48,7 @@ typedef struct ListenerStored {
  * What the service manager passed on: our socket, and stored descriptors by the name `stored_name`; all others are closed
  * and that is said. 1: *ret listens; 0: no socket came with the start, but stored descriptors may have. -EINVAL if a
  * socket came that is not a listening AF_UNIX SOCK_SEQPACKET socket at `path`, or a second one: that is said, and all of
- * them are closed. Once per process: it takes the variables out of the environment.
+ * them are closed. Another -errno: it may be otherwise the next time. Once per process: it takes the variables out of the environment.
  */
 int listener_receive(Listener *ret, const char *path, const char *stored_name, ListenerStored *ret_stored);
 
@@ -79,6 +69,10 @@ int listener_probe(const char *path);
  * of ours, -ENAMETOOLONG, -errno. Says what is wrong.
  */
 int listener_bind(Listener *ret, const char *path);
+
+/* Does the name that we bound still lead to us? Also true where none is ours to lose: the manager's, or one that we took
+ * away ourselves. */
+bool listener_is_found(const Listener *l);
 
 /* Under the lock. Takes away the name, if we bound it and it is still ours; who knocked before can still be accepted. */
 int listener_unlink(Listener *l);

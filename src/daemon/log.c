@@ -112,12 +112,6 @@ int log_level_from_string(const char *s, int *ret)
         return 0;
 }
 
-const char *log_level_to_string(int level)
-{
-        assert(level >= LOG_EMERG && level <= LOG_DEBUG);
-        return level_names[level];
-}
-
 int log_target_from_string(const char *s, LogTarget *ret)
 {
         assert(s && ret);
@@ -128,12 +122,6 @@ int log_target_from_string(const char *s, LogTarget *ret)
                         return 0;
                 }
         return -EINVAL;
-}
-
-const char *log_target_to_string(LogTarget target)
-{
-        assert(target <= LOG_TARGET_STDERR);
-        return target_names[target];
 }
 
 const char *log_message_id(MessageKind kind)

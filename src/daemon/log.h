@@ -88,9 +88,7 @@ int log_max_level(void);
 
 /* "emerg" … "debug" or 0 … 7. -EINVAL. */
 int log_level_from_string(const char *s, int *ret);
-const char *log_level_to_string(int level);
 int log_target_from_string(const char *s, LogTarget *ret);
-const char *log_target_to_string(LogTarget target);
 
 /* The id of a kind, 32 hexadecimal digits; NULL for MESSAGE_NONE. */
 const char *log_message_id(MessageKind kind);

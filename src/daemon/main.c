@@ -52,7 +52,8 @@ static int set_up_signals(void)
 
         for (int sig = 1; sig < NSIG; sig++)
                 (void)sigaction(sig, &deflt, NULL); /* SIGKILL, SIGSTOP and those of the C library refuse */
-        if (sigaction(SIGPIPE, &ignore, NULL) < 0)
+        /* SIGXFSZ: that a file may not be as large as the segment is an error for who asked for one. */
+        if (sigaction(SIGPIPE, &ignore, NULL) < 0 || sigaction(SIGXFSZ, &ignore, NULL) < 0)
                 return -errno;
 
         /* The event loop receives these by a descriptor. */
@@ -73,12 +74,16 @@ static void raise_limits(void)
         (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static void sleep_msec(unsigned msec)
+/* There is no event loop yet that would receive these. True: it is time to leave. */
+static bool wait_for_stop(unsigned msec)
 {
         struct timespec t = { .tv_sec = msec / 1000, .tv_nsec = (long)(msec % 1000) * 1000000 };
+        sigset_t set;
 
-        while (clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &t) == EINTR)
-                ;
+        (void)sigemptyset(&set);
+        (void)sigaddset(&set, SIGTERM);
+        (void)sigaddset(&set, SIGINT);
+        return sigtimedwait(&set, NULL, &t) > 0;
 }
 
 static void tell_already_running(const char *socket, pid_t pid)
@@ -87,7 +92,8 @@ static void tell_already_running(const char *socket, pid_t pid)
                     "A daemon serves %s already", socket);
 }
 
-/* 1: the lock is ours, *ret_fd. 0: `by_hand`, and somebody serves there. -EBUSY: somebody has it and does not serve. */
+/* 1: the lock is ours, *ret_fd. 0: `by_hand`, and somebody serves there; or we were asked to stop. -EBUSY: somebody has it
+ * and does not serve. */
 static int take_lock(const char *socket, bool by_hand, int *ret_fd)
 {
         pid_t holder = 0;
@@ -105,7 +111,8 @@ static int take_lock(const char *socket, bool by_hand, int *ret_fd)
                 r = lock_acquire(socket, ret_fd, &holder);
                 if (r != 0)
                         return r;
-                sleep_msec(LOCK_STEP_MSEC);
+                if (wait_for_stop(LOCK_STEP_MSEC))
+                        return 0;
         }
 
         log_message(LOG_ERR, MESSAGE_ALREADY_RUNNING, LOG_FIELDS(FIELD_SOCKET(socket), FIELD_PID(holder)),
@@ -134,8 +141,12 @@ static int run(const Options *options, Listener *listener, ListenerStored *store
         int r;
 
         r = listener_receive(listener, options->socket, NOTIFY_SEGMENT, stored);
-        if (r < 0)
+        if (r == -EINVAL)
                 return OPTIONS_EXIT_WRONG; /* it was said what is wrong; the next start would get the same */
+        if (r < 0) {
+                log_note(LOG_ERR, "Cannot take what was passed at start: %s", strerror(-r));
+                return EXIT_FAILURE;
+        }
         by_hand = r == 0;
 
         if (by_hand) {

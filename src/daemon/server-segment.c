@@ -198,7 +198,7 @@ int server_need_segment(Server *s)
         return adopt_segment(s, ADOPT_NEW);
 }
 
-void server_keep_segment(Server *s, AdoptFrom from)
+void server_keep_segment(Server *s)
 {
         /* Whatever it holds under that name: now it is this one, and once. */
         (void)notify_remove_fd(NOTIFY_SEGMENT);

@@ -24,6 +24,10 @@
 /* How long the listener rests when a connection could not be accepted for want of something. */
 #define REST_USEC (500 * UINT64_C(1000))
 
+/* A service manager counts how often it starts us, and gives up at a number of starts in a time (StartLimitBurst= of the
+ * unit), also if all ended well: so clients that come and go must not be able to reach that. */
+#define INHERITED_USEC (100 * UINT64_C(1000))
+
 #define STATUS_USEC   UINT64_C(1000000)
 #define FIRST_USEC    UINT64_C(1000000)       /* for the first one to come, however short the idle time is */
 #define STOP_USEC     (2 * UINT64_C(1000000)) /* for reaping the dead before leaving */
@@ -183,6 +187,11 @@ static int on_status(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
+static bool is_inherited(const Server *s)
+{
+        return listener_is_inherited(s->listener);
+}
+
 static bool is_idle(const Server *s)
 {
         return s->n_attachments == 0 && s->n_connections == 0;
@@ -201,6 +210,8 @@ static void consider_idle(Server *s)
         /* Who started us is on his way. */
         if (!s->seen_anybody)
                 timeout = MAX(timeout, FIRST_USEC);
+        if (is_inherited(s))
+                timeout = MAX(timeout, INHERITED_USEC);
         timer_arm(&s->idle_timer, timeout);
 }
 
@@ -217,11 +228,6 @@ void server_changed(Server *s)
 }
 
 /* ------------------------------------------------------------------------------------------------ leaving */
-
-static bool is_inherited(const Server *s)
-{
-        return listener_is_inherited(s->listener);
-}
 
 /*
  * Somebody may have knocked while the time ran out. A socket of our own is hidden first, so that nobody can knock at a
@@ -254,6 +260,18 @@ static int look_outside(Server *s)
         return r < 0 ? r : 1;
 }
 
+/*
+ * Nobody finds us any more, and somebody else is to serve those who look there now: he waits for the lock. Who is
+ * attached sees the connection end and connects to him, as when a daemon dies.
+ */
+static void on_name_lost(void *userdata)
+{
+        Server *s = userdata;
+
+        s->stop_reason = "socket removed or replaced";
+        (void)sd_event_exit(s->loop.event, 0);
+}
+
 static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
 {
         Server *s = userdata;
@@ -262,6 +280,11 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
         if (!is_idle(s))
                 return 0;
         r = look_outside(s);
+        if (r == -EADDRINUSE || r == -EEXIST) {
+                /* Somebody took the name in the moment in which it was free. */
+                on_name_lost(s);
+                return 0;
+        }
         if (r < 0)
                 return sd_event_exit(s->loop.event, r);
         if (r > 0) {
@@ -361,6 +384,9 @@ static int add_sources(Server *s)
         if (r < 0)
                 return r;
         r = reaper_init(&s->reaper, s);
+        if (r < 0)
+                return r;
+        r = name_watch_init(&s->name_watch, &s->loop, s->listener, on_name_lost, s);
         return r < 0 ? r : listen_on(s);
 }
 
@@ -400,6 +426,7 @@ Server *server_free(Server *s)
         if (!s)
                 return NULL;
 
+        name_watch_done(&s->name_watch);
         timer_done(&s->rest_timer);
         timer_done(&s->idle_timer);
         timer_done(&s->status_timer);

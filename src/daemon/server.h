@@ -17,6 +17,7 @@
  *   reaper.h       from death until everything it held is given back
  *   adopt.h        taking over a segment that another daemon left
  *   store.h        the segment as an object in the file system
+ *   name-watch.h   whether anybody can find us
  *   report.h       what is told about all that
  *   loop.h         what happens next; timer.h: and when
  */
@@ -30,6 +31,7 @@
 #include "daemon/connection.h"
 #include "daemon/listener.h"
 #include "daemon/loop.h"
+#include "daemon/name-watch.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/reaper.h"
@@ -60,6 +62,7 @@ struct Server {
         unsigned n_connections;
 
         sd_event_source *accept_source;
+        NameWatch name_watch;
         Timer rest_timer;        /* the listener rests until then */
         Timer idle_timer;        /* armed while there is nobody */
         Timer status_timer;      /* armed while something has changed since the last status, or may have */
@@ -126,4 +129,4 @@ void server_leave_segment(Server *s);
 
 /* For adoption: room for its clients; and the fd store gets to know it. */
 int server_open_tables(Server *s);
-void server_keep_segment(Server *s, AdoptFrom from);
+void server_keep_segment(Server *s);

@@ -150,6 +150,7 @@ static int do_hello(Connection *c, const struct mh_wire_hello *hello)
                 if (r < 0)
                         return r;
         }
+        attachment_set_process(a, &peer);
         bind_connection(c, a);
         return 0;
 }
@@ -169,7 +170,7 @@ static int take_segment(Server *s, const struct mh_wire_hello *hello, int *fd)
                 return -ESTALE;
         r = segment_load(&probe, *fd);
         if (r < 0)
-                return r;
+                return r == -EAGAIN ? -ESTALE : r; /* unfinished: nobody can be attached to that */
         if (memcmp(probe.id, hello->segment, sizeof(probe.id)) != 0)
                 return -ESTALE;
         if (adopt_is_served(&probe))
@@ -186,6 +187,12 @@ static int take_segment(Server *s, const struct mh_wire_hello *hello, int *fd)
 static bool is_ours(const Server *s, const struct mh_wire_hello *hello)
 {
         return store_is_open(&s->store) && memcmp(s->store.segment.id, hello->segment, sizeof(hello->segment)) == 0;
+}
+
+/* May the same Resume succeed a moment later? ESTALE is for ever: a client that reads it gives up what it holds. */
+static bool is_passing(int error)
+{
+        return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -EAGAIN;
 }
 
 static int do_resume(Connection *c, const struct mh_wire_hello *hello, Packet *packet)
@@ -206,13 +213,14 @@ static int do_resume(Connection *c, const struct mh_wire_hello *hello, Packet *p
                 r = take_segment(s, hello, &packet->fd);
                 if (r < 0) {
                         report_not_taken(c, r);
-                        return -ESTALE;
+                        return is_passing(r) ? r : -ESTALE;
                 }
         }
         a = server_find_id(s, hello->client);
         if (!a || a->info.nonce != hello->nonce || a->info.pid != (uint32_t)peer.pid ||
             a->info.start_time != peer.start_time)
                 return -ESTALE;
+        attachment_set_process(a, &peer);
         attachment_set_life(a, hello->life, hello->life_fd);
         bind_connection(c, a);
         return 0;

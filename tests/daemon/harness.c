@@ -105,12 +105,12 @@ static const char *daemon_binary(void)
         return binary;
 }
 
-pid_t daemon_spawn(const Daemon *d, const char *const *arguments)
+void daemon_become(const Daemon *d, const char *const *arguments)
 {
         const char *argv[ARGUMENTS_MAX + 6], *binary = daemon_binary();
+        int log = open(d->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         char socket[128];
         size_t n = 0;
-        pid_t pid, parent = getpid();
 
         (void)snprintf(socket, sizeof(socket), "--socket=%s", d->socket);
         argv[n++] = binary;
@@ -121,17 +121,24 @@ pid_t daemon_spawn(const Daemon *d, const char *const *arguments)
                 argv[n++] = arguments[i];
         argv[n] = NULL;
 
+        if (log < 0 || dup2(log, STDERR_FILENO) < 0)
+                _exit(126);
+        (void)execv(binary, (char *const *)(uintptr_t)argv);
+        _exit(127);
+}
+
+pid_t daemon_spawn(const Daemon *d, const char *const *arguments)
+{
+        pid_t pid, parent = getpid();
+
         pid = fork();
         cr_assert_geq(pid, 0);
         if (pid == 0) {
-                int log = open(d->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-
                 /* The parent is 0 in a pid namespace of its own. */
                 (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-                if (log < 0 || dup2(log, STDERR_FILENO) < 0 || (getppid() != parent && getppid() != 0))
+                if (getppid() != parent && getppid() != 0)
                         _exit(126);
-                (void)execv(binary, (char *const *)(uintptr_t)argv);
-                _exit(127);
+                daemon_become(d, arguments);
         }
         return pid;
 }

@@ -76,6 +76,9 @@ void daemon_start(Daemon *d, const char *const *arguments);
 /* Starts it without waiting for anything. */
 pid_t daemon_spawn(const Daemon *d, const char *const *arguments);
 
+/* In a process that was made for it, after whatever it is to inherit: becomes the daemon. */
+_Noreturn void daemon_become(const Daemon *d, const char *const *arguments);
+
 /* Waits for its end. What it exits with, or 128 and the signal. */
 int daemon_wait(Daemon *d);
 

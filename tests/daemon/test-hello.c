@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -348,5 +349,24 @@ Test(hello, when_all_ids_are_in_use_one_more_is_refused_until_one_is_free)
         raw_done(&r);
         for (unsigned i = 0; i < 3; i += 2)
                 child_kill(&children[i]);
+        harness_pass();
+}
+
+/* Who starts it may have said how large files may become. */
+Test(hello, a_limit_for_files_is_an_error_and_not_the_end)
+{
+        struct rlimit limit = { .rlim_cur = 1 << 20, .rlim_max = RLIM_INFINITY };
+        Raw r;
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(prlimit(the_daemon.pid, RLIMIT_FSIZE, &limit, NULL), 0);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), -EFBIG);
+        raw_done(&r);
+        cr_expect_eq(daemon_said(&the_daemon, "Hello of pid"), 1);
+        cr_expect_lt(daemon_segment(&the_daemon), 0, "nothing is left of it");
+        limit.rlim_cur = RLIM_INFINITY;
+        cr_assert_eq(prlimit(the_daemon.pid, RLIMIT_FSIZE, &limit, NULL), 0);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        raw_done(&r);
         harness_pass();
 }

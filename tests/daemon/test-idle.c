@@ -5,8 +5,10 @@
 #include "harness.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -252,20 +254,6 @@ Test(idle, a_frozen_holder_of_the_lock_is_reported_and_not_overtaken)
         harness_pass();
 }
 
-Test(idle, a_path_that_is_too_long)
-{
-        char path[200];
-        Daemon d = the_daemon;
-
-        (void)memset(path, 'x', sizeof(path));
-        (void)memcpy(path, "--socket=/tmp/", 14);
-        path[150] = '\0';
-        d.pid = daemon_spawn(&d, (const char *const[]){ path, NULL });
-        cr_expect_eq(daemon_wait(&d), 2);
-        cr_expect_eq(daemon_said(&the_daemon, "Ready at"), 0);
-        harness_pass();
-}
-
 static const char *proc_file(pid_t pid, const char *name)
 {
         static char text[4096];
@@ -280,6 +268,72 @@ static const char *proc_file(pid_t pid, const char *name)
         text[n] = '\0';
         (void)fclose(f);
         return text;
+}
+
+/* As long as it waits for some of them, /proc tells that only the others are blocked: SIGHUP is. */
+static bool has_set_up_signals(pid_t pid)
+{
+        const char *blocked = strstr(proc_file(pid, "status"), "SigBlk:\t");
+
+        return blocked && (strtoull(blocked + 8, NULL, 16) & 1);
+}
+
+Test(idle, who_waits_for_the_lock_can_be_stopped)
+{
+        static const int signals[] = { SIGTERM, SIGINT };
+        int status;
+        pid_t pid;
+
+        daemon_start(&the_daemon, NULL);
+        (void)kill(the_daemon.pid, SIGSTOP);
+        cr_assert_eq(unlink(the_daemon.socket), 0);
+        for (size_t i = 0; i < ELEMENTSOF(signals); i++) {
+                pid = daemon_spawn(&the_daemon, NULL);
+                WAIT_FOR(has_set_up_signals(pid));
+                (void)kill(pid, signals[i]);
+                WAIT_FOR(waitpid(pid, &status, WNOHANG) == pid);
+                cr_expect_eq(status, 0);
+        }
+        cr_expect_eq(daemon_said(&the_daemon, "is it stopped?"), 0, "it did not wait to the end");
+        (void)kill(the_daemon.pid, SIGCONT);
+        harness_pass();
+}
+
+static int pass_what_is_closed(const Daemon *d, int tell, void *argument)
+{
+        char pid[16];
+
+        (void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
+        (void)setenv("LISTEN_PID", pid, 1);
+        (void)setenv("LISTEN_FDS", "1", 1);
+        if (close_range(3, UINT_MAX, 0) < 0)
+                return 126;
+        daemon_become(d, NULL);
+}
+
+/* 2 would say that it is of no use to try again. */
+Test(idle, what_cannot_be_taken_at_present_is_no_wrong_option)
+{
+        Child c;
+
+        child_start(&c, &the_daemon, pass_what_is_closed, NULL);
+        cr_expect_eq(child_wait(&c), 1);
+        cr_expect_eq(daemon_said(&the_daemon, "Cannot take what was passed at start: Bad file descriptor"), 1);
+        harness_pass();
+}
+
+Test(idle, a_path_that_is_too_long)
+{
+        char path[200];
+        Daemon d = the_daemon;
+
+        (void)memset(path, 'x', sizeof(path));
+        (void)memcpy(path, "--socket=/tmp/", 14);
+        path[150] = '\0';
+        d.pid = daemon_spawn(&d, (const char *const[]){ path, NULL });
+        cr_expect_eq(daemon_wait(&d), 2);
+        cr_expect_eq(daemon_said(&the_daemon, "Ready at"), 0);
+        harness_pass();
 }
 
 /* Whatever it inherits, it becomes the same daemon. */

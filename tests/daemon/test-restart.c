@@ -5,11 +5,13 @@
 #include "harness.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -17,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/record.h"
+#include "tools/under.h"
 
 DAEMON_SUITE(restart);
 
@@ -224,6 +227,76 @@ Test(restart, killed_while_it_reaps)
         }
         WAIT_FOR(daemon_segment_kib(&the_daemon) <= before + 1024);
         raw_done(&r);
+        harness_pass();
+}
+
+/* ------------------------------------------------------------------------------------------------ short of descriptors */
+
+enum {
+        MANY = 60,
+        FEW_FDS = 64
+};
+
+static int start_with_few_fds(const Daemon *d, int tell, void *argument)
+{
+        if (close_range(3, UINT_MAX, 0) < 0 || setrlimit(RLIMIT_NOFILE, &(struct rlimit){ FEW_FDS, FEW_FDS }) < 0)
+                return 21;
+        daemon_become(d, NULL);
+}
+
+static int attach_by_wire(const Daemon *d, int tell, void *argument)
+{
+        uint64_t handle;
+        Raw r;
+
+        if (raw_attach(&r, d, 0) != 0 || raw_new(&r, 1, &handle) != 0)
+                return 20;
+        child_tell(tell, &handle, sizeof(handle));
+        return 0;
+}
+
+/* There are more clients than descriptors to watch them with. They live all the same, others can come, and who dies is
+ * noticed. */
+Test(restart, more_clients_than_descriptors)
+{
+        uint64_t handle, handles[MANY], begin;
+        Child mortal, daemon;
+        Raw r[MANY], late;
+
+        daemon_start(&the_daemon, NULL);
+        for (unsigned i = 0; i < MANY; i++) {
+                cr_assert_eq(raw_attach(&r[i], &the_daemon, 0), 0);
+                cr_assert_eq(raw_new(&r[i], 1, &handles[i]), 0);
+        }
+        child_start(&mortal, &the_daemon, attach_by_wire, NULL);
+        child_hear(&mortal, &handle, sizeof(handle));
+        cr_assert_eq(raw_open(&r[0], handle, NULL), 0);
+        (void)kill(mortal.pid, SIGSTOP);
+        daemon_kill(&the_daemon);
+
+        child_start(&daemon, &the_daemon, start_with_few_fds, NULL);
+        WAIT_FOR(daemon_said(&the_daemon, "Ready at ") == 2);
+        begin = now_msec();
+        the_daemon.pid = daemon.pid;
+        cr_assert_eq(raw_attach(&late, &the_daemon, 0), 0);
+        cr_expect_eq(raw_detach(&late), 0);
+        cr_expect_eq(daemon_said(&the_daemon, "has to wait"), 0);
+        raw_done(&late);
+        cr_assert_eq(raw_resume(&r[MANY - 2], &the_daemon), 0);
+
+        child_kill(&mortal);
+        WAIT_FOR(daemon_said(&the_daemon, "died holding 1 handles") == 1);
+        /* Longer than anybody is waited for of whom nothing is known. */
+        while (now_msec() < begin + 31000)
+                sleep_msec(100);
+        cr_expect_eq(daemon_said(&the_daemon, "died holding"), 1);
+        cr_assert_eq(raw_resume(&r[MANY - 1], &the_daemon), 0);
+        cr_expect_eq(raw_close(&r[MANY - 1], handles[MANY - 1], NULL), 0);
+        cr_expect_eq(raw_close(&r[MANY - 2], handles[MANY - 2], NULL), 0);
+        for (unsigned i = 0; i < MANY; i++)
+                raw_done(&r[i]);
+        the_daemon.pid = 0;
+        child_kill(&daemon);
         harness_pass();
 }
 
@@ -478,6 +551,37 @@ Test(restart, a_client_brings_the_segment_whose_name_was_lost)
         cr_expect_eq(stats.handles, 1);
         raw_done(&r);
         raw_done(&late);
+        harness_pass();
+}
+
+/* A shortage of the daemon's passes; what the client has is not to be lost for it. */
+Test(restart, a_daemon_without_memory_is_no_reason_to_give_up)
+{
+        struct rlimit limit = { .rlim_cur = 16 << 20, .rlim_max = RLIM_INFINITY };
+        uint64_t handle;
+        char path[128];
+        Record record;
+        Raw r;
+
+        skip_under("asan", "needs an address space without limit");
+        skip_under("tsan", "needs an address space without limit");
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        cr_assert_eq(raw_new(&r, 1, &handle), 0);
+        daemon_kill(&the_daemon);
+        record_path(path);
+        cr_assert_eq(record_read(path, &record), 0);
+        cr_assert_eq(shm_unlink(record.name), 0);
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(prlimit(the_daemon.pid, RLIMIT_AS, &limit, NULL), 0);
+        cr_expect_eq(raw_resume(&r, &the_daemon), -ENOMEM);
+        cr_expect_eq(raw_resume_here(&r, r.segment_fd), -ENOMEM, "the connection is as it was");
+        limit.rlim_cur = RLIM_INFINITY;
+        cr_assert_eq(prlimit(the_daemon.pid, RLIMIT_AS, &limit, NULL), 0);
+        cr_assert_eq(raw_resume_here(&r, r.segment_fd), 0);
+        cr_expect_eq(raw_close(&r, handle, NULL), 0);
+        raw_done(&r);
         harness_pass();
 }
 

@@ -77,6 +77,35 @@ test_started_again_for_who_is_attached() {
         expect "$(daemons "$1")" "$(property "$1" MainPID)" 'the one daemon'
 }
 
+# The manager begins to listen where a daemon that the library started serves already: that one makes room for the manager's,
+# which takes over who is there.
+test_the_manager_comes_later() {
+        local first handle
+        nothing_at_all "$1"
+        sysctl_user "$1" mask --runtime mono-handle-d.socket mono-handle-d.service
+        client_start a "$1"
+        client_tell a attach
+        client_tell a new 6
+        handle=$answer
+        first=$(daemons "$1")
+        expect "$(property "$1" MainPID)" 0 'the main process of the service'
+        sysctl_user "$1" unmask --runtime mono-handle-d.socket mono-handle-d.service
+        sysctl_user "$1" start mono-handle-d.socket
+        poll 10 is_over "$first"
+
+        client_start b "$1"
+        client_tell b attach
+        client_tell b open "$handle"
+        expect "$(daemons "$1")" "$(property "$1" MainPID)" 'the one daemon'
+        client_tell a open "$handle"
+        poll 20 works_until a status_is "$1" '2 clients, 1 handle, 0 B scratch'
+        client_kill b
+        poll 20 works_until a status_is "$1" '1 client, 1 handle, 0 B scratch'
+}
+
+is_over() { [ ! -e "/proc/$1" ]; }
+status_is() { [ "$(property "$1" StatusText)" = "$2" ]; }
+
 test_a_race() {
         local name
         nothing_at_all "$1"
@@ -95,5 +124,5 @@ test_a_race() {
 
 run_for_each_user test_the_manager_is_asked test_the_manager_is_asked_for_the_same_path \
         test_the_manager_is_not_asked_for_another_path test_a_manager_that_does_not_want_to \
-        test_started_again_for_who_is_attached test_a_race
+        test_started_again_for_who_is_attached test_the_manager_comes_later test_a_race
 finish

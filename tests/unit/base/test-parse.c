@@ -113,24 +113,3 @@ Test(parse, duration)
         for (size_t i = 0; i < ELEMENTSOF(nonsense); i++)
                 cr_assert_eq(parse_duration(nonsense[i], &v), -EINVAL, "%s", nonsense[i]);
 }
-
-Test(parse, boolean)
-{
-        static const char *const yes[] = { "1", "yes", "Y", "true", "T", "on", "ON" };
-        static const char *const no[] = { "0", "no", "N", "false", "F", "off", "Off" };
-        bool v;
-
-        for (size_t i = 0; i < ELEMENTSOF(yes); i++) {
-                v = false;
-                cr_assert_eq(parse_bool(yes[i], &v), 0);
-                cr_assert(v);
-                v = true;
-                cr_assert_eq(parse_bool(no[i], &v), 0);
-                cr_assert_not(v);
-        }
-        v = true;
-        cr_assert_eq(parse_bool("", &v), -EINVAL);
-        cr_assert_eq(parse_bool("maybe", &v), -EINVAL);
-        cr_assert_eq(parse_bool("10", &v), -EINVAL);
-        cr_assert(v);
-}

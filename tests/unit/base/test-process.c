@@ -495,23 +495,3 @@ Test(process, foreign_proc_says_nothing)
                 cr_skip_test("may not make a pid namespace");
         cr_assert_eq(byte, 'y');
 }
-
-Test(process, boot_id)
-{
-        uint8_t a[16] = {}, b[16] = {}, none[16] = {};
-        char expected[64] = {}, text[64] = {};
-        size_t n = 0;
-        FILE *f;
-
-        cr_assert_eq(process_boot_id(a), 0);
-        cr_assert_eq(process_boot_id(b), 0);
-        cr_assert_arr_eq(a, b, sizeof(a));
-        cr_assert_arr_neq(a, none, sizeof(a));
-
-        f = fopen("/proc/sys/kernel/random/boot_id", "re");
-        cr_assert(f && fgets(expected, sizeof(expected), f));
-        (void)fclose(f);
-        for (size_t i = 0; i < 16; i++)
-                n += (size_t)sprintf(text + n, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", a[i]);
-        cr_assert_eq(strncmp(text, expected, 36), 0);
-}

@@ -90,11 +90,11 @@ Test(listener, binds)
         cr_assert_eq(stat(path, &st), 0);
         cr_assert_eq(st.st_mode, S_IFSOCK | 0600);
         cr_assert_eq(umask(before), 0, "as it was");
-        cr_assert_eq(fcntl(listener_fd(&l), F_GETFD), FD_CLOEXEC);
-        cr_assert_neq(fcntl(listener_fd(&l), F_GETFL) & O_NONBLOCK, 0);
-        cr_assert_eq(getsockopt(listener_fd(&l), SOL_SOCKET, SO_TYPE, &kind, &(socklen_t){ sizeof(kind) }), 0);
+        cr_assert_eq(fcntl(l.fd, F_GETFD), FD_CLOEXEC);
+        cr_assert_neq(fcntl(l.fd, F_GETFL) & O_NONBLOCK, 0);
+        cr_assert_eq(getsockopt(l.fd, SOL_SOCKET, SO_TYPE, &kind, &(socklen_t){ sizeof(kind) }), 0);
         cr_assert_eq(kind, SOCK_SEQPACKET);
-        cr_assert_str_eq(listener_path(&l), path);
+        cr_assert_str_eq(l.path, path);
         cr_assert_not(listener_is_inherited(&l));
         cr_assert_eq(listener_probe(path), 1);
 
@@ -232,7 +232,7 @@ Test(listener, path_too_long)
         cr_assert_eq(listener_probe(longest), 0);
         cr_assert_eq(listener_bind(&l, longest), 0);
         cr_assert_eq(listener_probe(longest), 1);
-        cr_assert_str_eq(listener_path(&l), longest);
+        cr_assert_str_eq(l.path, longest);
         listener_close_unlink(&l);
         cr_assert_eq(access(longest, F_OK), -1);
 }
@@ -249,17 +249,17 @@ Test(listener, whoever_knocked_before_it_left_is_served)
         cr_assert_eq(listener_unlink(&l), 0);
         cr_assert_eq(listener_unlink(&l), 0);
         cr_assert_eq(connect_to(path), -ENOENT);
-        accepted = accept4(listener_fd(&l), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        accepted = accept4(l.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         cr_assert_geq(accepted, 0);
-        cr_assert_eq(accept4(listener_fd(&l), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), -1);
+        cr_assert_eq(accept4(l.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), -1);
 
-        old = listener_fd(&l);
+        old = l.fd;
         cr_assert_eq(listener_bind_again(&l), 0);
-        cr_assert(listener_fd(&l) == old || fcntl(old, F_GETFD) < 0, "the old one is closed");
+        cr_assert(l.fd == old || fcntl(old, F_GETFD) < 0, "the old one is closed");
         late = connect_to(path);
         cr_assert_geq(late, 0);
         (void)fd_close(accepted);
-        accepted = accept4(listener_fd(&l), NULL, NULL, SOCK_CLOEXEC);
+        accepted = accept4(l.fd, NULL, NULL, SOCK_CLOEXEC);
         cr_assert_geq(accepted, 0);
         (void)fd_close(accepted);
         (void)fd_close(early);
@@ -329,9 +329,8 @@ static int receive(void)
 
 static bool socket_and_store(void)
 {
-        bool good = receive() == 1 && got.fd == 3 && listener_is_inherited(&got) &&
-                    strcmp(listener_path(&got), path) == 0 && stored.n == 2 && stored.fds[0] == 4 &&
-                    stored.fds[1] == 6 && !is_open(5) && is_open(6) &&
+        bool good = receive() == 1 && got.fd == 3 && listener_is_inherited(&got) && strcmp(got.path, path) == 0 &&
+                    stored.n == 2 && stored.fds[0] == 4 && stored.fds[1] == 6 && !is_open(5) && is_open(6) &&
                     (fcntl(3, F_GETFD) & fcntl(4, F_GETFD) & FD_CLOEXEC) && (fcntl(3, F_GETFL) & O_NONBLOCK) &&
                     !getenv("LISTEN_FDS") && !getenv("LISTEN_PID");
 

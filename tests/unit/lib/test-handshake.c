@@ -237,6 +237,34 @@ Test(handshake, resume)
         }
 }
 
+/* What the daemon says that may be otherwise the next time. */
+static void *play_shortages(void *arg)
+{
+        static const uint32_t passing[] = { ENOMEM, EMFILE, ENFILE, EAGAIN };
+        struct mh_wire_hello hello;
+
+        for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++) {
+                fake_accept();
+                fake_receive(&hello, MH_WIRE_RESUME, sizeof(hello), 0);
+                fake_send_error(0, passing[i]);
+                fake_expect_hang_up();
+        }
+        return play_resume(arg);
+}
+
+Test(handshake, a_resume_waits_for_better_times)
+{
+        good_answer();
+        answer_type = MH_WIRE_RESUME;
+        client->id = FAKE_CLIENT;
+        memcpy(client->segment_id, answer.segment, sizeof(client->segment_id));
+        fake_start(play_shortages);
+        cr_assert_eq(handshake_resume(client, LATER), 0);
+        guard_close(&client->socket);
+        fake_join();
+        cr_expect_eq(fake_connections, 5);
+}
+
 static void *play_silence(void *arg)
 {
         struct mh_wire_hello hello;

@@ -148,7 +148,7 @@ static void race(Race *race)
                 if (race->giver.seg->asymmetric)
                         (void)hazard_barrier(race->giver.seg);
                 else
-                        fence_sc();
+                        (void)fetch_add_sc(&race->usable, 0);
                 clear = !hazard_seen(&race->giver, 3);
                 store_release(&race->given, i << 1 | clear);
                 while (load_acquire(&race->over) != i)

@@ -94,7 +94,9 @@ static void *pass_blocks(void *userdata)
                         r->allocated++;
                         mark(r, fresh);
                 }
-                old = exchange_sc(cell, fresh);
+                old = load_relaxed(cell);
+                while (!cas_sc(cell, &old, fresh))
+                        ;
                 if (!old)
                         continue;
                 /* Now it is ours alone, whoever took it. */
