@@ -14,6 +14,7 @@
 #include "base/process.h"
 #include "daemon/server.h"
 #include "daemon/sigbus.h"
+#include "shm/place.h"
 #include "shm/totals.h"
 #include "shm/trim.h"
 
@@ -41,6 +42,7 @@ static void sign(Server *s)
         store_relaxed(&shared->limit_client_scratch, limit_below(config->limit_client_scratch, config->scratch_bytes));
         store_relaxed(&shared->daemon_start_time, s->daemon_start_time);
         store_relaxed(&shared->daemon_pid, s->daemon_pid);
+        place_write(shared, &s->place);
         store_release(&shared->epoch, load_relaxed(&shared->epoch) + 1); /* for people who look; pairs with nothing */
 }
 
@@ -72,7 +74,8 @@ static int adopt_entry(Server *s, uint32_t id, Found *found)
                 return 0;
         case MH_SHM_CLIENT_ATTACHED:
                 client_info(seg, id, &info);
-                r = attachment_new(&a, s, id, &info, NULL);
+                /* A process with that number here would be another one. */
+                r = s->store.deserted ? -ESRCH : attachment_new(&a, s, id, &info, NULL);
                 if (r == -ESRCH)
                         return adopt_dead(s, id, &info, found);
                 if (r < 0)
@@ -135,17 +138,23 @@ int adopt_segment(Server *s, AdoptFrom from)
         return 0;
 }
 
-bool adopt_is_served(const Segment *loaded)
+int adopt_is_served(const Segment *loaded)
 {
         _cleanup_close_ int pidfd = -1;
         struct mh_shm_shared shared;
+        int r;
 
-        if (segment_read(loaded, MH_SHM_REGION_SHARED, 0, &shared, sizeof(shared)) < 0)
-                return false;
+        r = segment_read(loaded, MH_SHM_REGION_SHARED, 0, &shared, sizeof(shared));
+        if (r < 0)
+                return r;
+        if (place_is_elsewhere(&shared))
+                return -EREMOTE;
         if (shared.daemon_pid == (uint32_t)getpid())
-                return false;
+                return 0;
         pidfd = process_pidfd_started((pid_t)shared.daemon_pid, shared.daemon_start_time);
-        return pidfd >= 0;
+        if (pidfd == -ESRCH)
+                return 0;
+        return pidfd < 0 ? TAKE_FD(pidfd) : 1;
 }
 
 /* ------------------------------------------------------------------------------------------------ at start */
@@ -165,6 +174,9 @@ static int leave_unusable(Server *s, const char *name, int error)
         case -EPERM: /* not ours to remove */
                 report_unusable(name, error);
                 return 0;
+        case -EREMOTE: /* somebody may live in it */
+                report_elsewhere(name, error);
+                return error;
         default:
                 return error;
         }

@@ -29,6 +29,9 @@
 /* The segment is of another format version: trying again does not help, and a daemon that knows it may yet come. */
 #define EXIT_OTHER_FORMAT 3
 
+/* The segment is for a daemon in another place: likewise. */
+#define EXIT_ELSEWHERE 4
+
 /* How long a lock is waited for whose holder does not serve: it may be about to begin, or to end. */
 #define LOCK_WAIT_MSEC 10000U
 #define LOCK_STEP_MSEC 20U
@@ -161,6 +164,8 @@ static int run(const Options *options, Listener *listener, ListenerStored *store
         (void)listener_close_unlink(listener);
         if (r == -EPROTONOSUPPORT)
                 return EXIT_OTHER_FORMAT;
+        if (r == -EREMOTE)
+                return EXIT_ELSEWHERE;
         if (r < 0) {
                 log_note(LOG_ERR, "Cannot go on: %s", strerror(-r));
                 return EXIT_FAILURE;

@@ -286,6 +286,18 @@ void report_unusable(const char *name, int error)
                     "Left the segment %s alone: %s", name_or_none(name), why_unusable(error));
 }
 
+static const char *why_elsewhere(int error)
+{
+        return "its clients were attached in another pid or time namespace, and some of them may live";
+}
+
+void report_elsewhere(const char *name, int error)
+{
+        log_message(LOG_ERR, MESSAGE_ELSEWHERE,
+                    LOG_FIELDS(FIELD_SEGMENT(name), FIELD_REASON(why_elsewhere(error)), FIELD_ERRNO(error)),
+                    "The segment %s cannot be served from here: %s", name_or_none(name), why_elsewhere(error));
+}
+
 void report_foreign(int fd, const char *name)
 {
         uint32_t version = 0;

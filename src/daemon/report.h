@@ -74,6 +74,9 @@ void report_adopted(const Server *s, AdoptFrom from, unsigned living, unsigned d
 /* One that was found at start and is of no use. `name` may be empty. */
 void report_unusable(const char *name, int error);
 
+/* One that only a daemon in another place can serve. */
+void report_elsewhere(const char *name, int error);
+
 /* One of another format version. */
 void report_foreign(int fd, const char *name);
 

@@ -172,8 +172,9 @@ static int take_segment(Server *s, const struct mh_wire_hello *hello, int *fd)
                 return r;
         if (memcmp(probe.id, hello->segment, sizeof(probe.id)) != 0)
                 return -ESTALE;
-        if (adopt_is_served(&probe))
-                return -ESTALE;
+        r = adopt_is_served(&probe);
+        if (r != 0)
+                return r < 0 ? r : -ESTALE;
 
         server_drop_empty_segment(s);
         r = store_open_fd(&s->store, *fd);
@@ -181,6 +182,22 @@ static int take_segment(Server *s, const struct mh_wire_hello *hello, int *fd)
                 return r;
         (void)TAKE_FD(*fd);
         return adopt_segment(s, ADOPT_BROUGHT);
+}
+
+/* What is told to whoever brought it. For us it may be the wrong moment, or the wrong place; nothing is lost by that. */
+static int why_not_taken(int error)
+{
+        switch (error) {
+        case -EMFILE:
+        case -ENFILE:
+        case -ENOMEM:
+                return error;
+        case -EREMOTE:
+        case -EBUSY:
+                return -EAGAIN;
+        default:
+                return -ESTALE;
+        }
 }
 
 static bool is_ours(const Server *s, const struct mh_wire_hello *hello)
@@ -206,7 +223,7 @@ static int do_resume(Connection *c, const struct mh_wire_hello *hello, Packet *p
                 r = take_segment(s, hello, &packet->fd);
                 if (r < 0) {
                         report_not_taken(c, r);
-                        return -ESTALE;
+                        return why_not_taken(r);
                 }
         }
         a = server_find_id(s, hello->client);

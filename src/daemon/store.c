@@ -13,6 +13,7 @@
 
 #include "base/atomics.h"
 #include "base/cleanup.h"
+#include "daemon/claim.h"
 #include "daemon/sigbus.h"
 
 #define SHM_DIRECTORY "/dev/shm"
@@ -62,18 +63,25 @@ static void update_record(Store *s)
         (void)record_write(s->record_path, &record);
 }
 
-static int load_and_map(Store *s, int fd)
+/* `anew`: by name, and not through a description that others may have. */
+static int load_and_map(Store *s, int fd, bool anew)
 {
+        bool deserted;
         int r;
 
         r = segment_load(&s->segment, fd);
         if (r < 0)
                 return r;
+        r = claim_adopt(&s->segment, anew);
+        if (r < 0)
+                return r;
+        deserted = r > 0;
         r = segment_map(&s->segment);
         if (r < 0)
                 return r;
         sigbus_watch(s->segment.base, s->segment.total_size);
         s->fd = fd;
+        s->deserted = deserted;
         return 0;
 }
 
@@ -83,12 +91,19 @@ int store_open_fd(Store *s, int fd)
 
         assert(!store_is_open(s) && fd >= 0);
 
-        r = load_and_map(s, fd);
+        r = load_and_map(s, fd, false);
         if (r < 0)
                 return r;
         store_find_name(fd, s->name);
         update_record(s);
         return 0;
+}
+
+static bool is_unlinked(int fd)
+{
+        struct stat st;
+
+        return fstat(fd, &st) == 0 && st.st_nlink == 0;
 }
 
 int store_open_record(Store *s, char ret_name[static RECORD_NAME_MAX])
@@ -109,10 +124,15 @@ int store_open_record(Store *s, char ret_name[static RECORD_NAME_MAX])
         fd = shm_open(record.name, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
         if (fd < 0)
                 return errno == EACCES ? -EPERM : -errno;
-        r = load_and_map(s, fd);
+        r = load_and_map(s, fd, true);
         if (r < 0)
                 return r;
         (void)TAKE_FD(fd);
+        /* Until we had the lock, somebody may have found that it is nobody's, and removed it. */
+        if (is_unlinked(s->fd)) {
+                store_leave(s);
+                return -ENOENT;
+        }
 
         memcpy(s->name, record.name, sizeof(s->name));
         if (memcmp(record.id, s->segment.id, sizeof(record.id)) != 0) {
@@ -149,9 +169,12 @@ int store_create(Store *s, const SegmentConfig *config)
                 return r;
         }
 
-        r = segment_format(fd, config);
+        /* Before it is a segment: whoever looks for segments that are nobody's must not take it for one. */
+        r = claim_share(fd);
         if (r >= 0)
-                r = load_and_map(s, fd);
+                r = segment_format(fd, config);
+        if (r >= 0)
+                r = load_and_map(s, fd, true);
         if (r < 0) {
                 store_remove_name(s, record.name);
                 return r;
@@ -194,6 +217,7 @@ void store_leave(Store *s)
         segment_unmap(&s->segment);
         s->fd = fd_close(s->fd);
         s->name[0] = '\0';
+        s->deserted = false;
 }
 
 void store_remove_name(Store *s, const char *name)

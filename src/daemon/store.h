@@ -23,6 +23,7 @@ typedef struct Store {
         int fd;                     /* -1: there is no segment, and the rest means nothing */
         Segment segment;            /* mapped, and watched by sigbus.h */
         char name[RECORD_NAME_MAX]; /* "": none, or none any more */
+        bool deserted;              /* nobody has it: who stands in its client table is dead, see claim.h */
 } Store;
 
 /* -ENAMETOOLONG. */
@@ -35,7 +36,8 @@ static inline bool store_is_open(const Store *s)
 
 /*
  * Takes the segment behind `fd`, which the store owns from then on; on failure it is still the caller's. The errors of
- * segment_load() and segment_map(). The record is brought up to date.
+ * segment_load(), claim_adopt() and segment_map(); whatever the error, the object, its name and the record stay as they
+ * are. The record is brought up to date.
  */
 int store_open_fd(Store *s, int fd);
 
