@@ -12,6 +12,7 @@
 #include "base/atomics.h"
 #include "base/cleanup.h"
 #include "base/process.h"
+#include "daemon/claim.h"
 #include "daemon/server.h"
 #include "daemon/sigbus.h"
 #include "shm/place.h"
@@ -144,11 +145,12 @@ int adopt_is_served(const Segment *loaded)
         struct mh_shm_shared shared;
         int r;
 
+        r = claim_check_place(loaded);
+        if (r < 0)
+                return r;
         r = segment_read(loaded, MH_SHM_REGION_SHARED, 0, &shared, sizeof(shared));
         if (r < 0)
                 return r;
-        if (place_is_elsewhere(&shared))
-                return -EREMOTE;
         if (shared.daemon_pid == (uint32_t)getpid())
                 return 0;
         pidfd = process_pidfd_started((pid_t)shared.daemon_pid, shared.daemon_start_time);
@@ -175,6 +177,7 @@ static int leave_unusable(Server *s, const char *name, int error)
                 report_unusable(name, error);
                 return 0;
         case -EREMOTE: /* somebody may live in it */
+        case -EXDEV:
                 report_elsewhere(name, error);
                 return error;
         default:

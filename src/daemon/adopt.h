@@ -29,5 +29,5 @@ int adopt_segment(Server *s, AdoptFrom from);
 int adopt_at_start(Server *s, int *fds, size_t n_fds);
 
 /* Does another daemon serve this segment at this moment? Only for one that did not come to us by right of the lock. 1, 0;
- * -EREMOTE: that cannot be told from here; -errno. */
+ * -EREMOTE, -EXDEV: that cannot be told from here, see claim.h; -errno. */
 int adopt_is_served(const Segment *loaded);

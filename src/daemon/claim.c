@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sys/file.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "shm/place.h"
@@ -85,22 +86,34 @@ static int is_deserted(const Segment *loaded)
         return r < 0 ? r : r == 0;
 }
 
-int claim_adopt(const Segment *loaded, bool anew)
+int claim_check_place(const Segment *loaded)
 {
         struct mh_shm_shared shared;
-        bool deserted = false;
         int r;
 
+        if (loaded->uid != geteuid())
+                return -EXDEV;
         r = segment_read(loaded, MH_SHM_REGION_SHARED, 0, &shared, sizeof(shared));
         if (r < 0)
                 return r;
-        if (place_is_elsewhere(&shared)) {
+        return place_is_elsewhere(&shared) ? -EREMOTE : 0;
+}
+
+int claim_adopt(const Segment *loaded, bool anew)
+{
+        bool deserted = false;
+        int r;
+
+        r = claim_check_place(loaded);
+        if (r == -EREMOTE) {
                 /* Those who have a description that was handed out share its lock with us. */
                 r = anew ? is_deserted(loaded) : 0;
-                if (r <= 0)
-                        return r < 0 ? r : -EREMOTE;
-                deserted = true;
+                if (r == 0)
+                        return -EREMOTE;
+                deserted = r > 0;
         }
+        if (r < 0)
+                return r;
         r = claim_share(loaded->fd);
         return r < 0 ? r : deserted;
 }

@@ -27,8 +27,14 @@ int claim_alone(int fd);
 int claim_search(const Segment *loaded, bool (*is_one)(const struct mh_shm_client *entry));
 
 /*
+ * Can its daemon and its clients be judged from here? 0; -EREMOTE: they have other pids or start times here; -EXDEV: its user
+ * has another number here, which is to say another name for it.
+ */
+int claim_check_place(const Segment *loaded);
+
+/*
  * For a segment that is about to be adopted: takes the shared lock. `anew`: its descriptor was opened by us, by name.
  * 0: whether its clients live can be seen from here; 1: it cannot, but it is certain that none is left; -EREMOTE: neither,
- * and it has to be left to a daemon in another place; -EBUSY, -errno.
+ * and it has to be left to a daemon in another place; -EXDEV: as above; -EBUSY, -errno.
  */
 int claim_adopt(const Segment *loaded, bool anew);

@@ -164,7 +164,7 @@ static int run(const Options *options, Listener *listener, ListenerStored *store
         (void)listener_close_unlink(listener);
         if (r == -EPROTONOSUPPORT)
                 return EXIT_OTHER_FORMAT;
-        if (r == -EREMOTE)
+        if (r == -EREMOTE || r == -EXDEV)
                 return EXIT_ELSEWHERE;
         if (r < 0) {
                 log_note(LOG_ERR, "Cannot go on: %s", strerror(-r));

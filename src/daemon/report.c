@@ -288,6 +288,8 @@ void report_unusable(const char *name, int error)
 
 static const char *why_elsewhere(int error)
 {
+        if (error == -EXDEV)
+                return "it was made under another user id, by another user or in another user namespace";
         return "its clients were attached in another pid or time namespace, and some of them may live";
 }
 

@@ -193,6 +193,7 @@ static int why_not_taken(int error)
         case -ENOMEM:
                 return error;
         case -EREMOTE:
+        case -EXDEV:
         case -EBUSY:
                 return -EAGAIN;
         default:

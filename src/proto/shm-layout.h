@@ -106,7 +106,7 @@ struct mh_shm_header {
         uint64_t incompatible_flags;
         uint8_t id[16];      /* random; names this segment for good */
         uint64_t total_size; /* bytes */
-        uint32_t uid;        /* of the user it belongs to */
+        uint32_t uid;        /* of the user it belongs to, in the user namespace of the daemon that made it */
         uint32_t state;      /* enum mh_shm_header_state; stored last */
         uint32_t n_slots;    /* a multiple of 512 */
         uint32_t n_clients;

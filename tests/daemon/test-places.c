@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/record.h"
+#include "monohandle.h"
 
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x80
@@ -304,6 +305,58 @@ Test(places, a_client_keeps_what_it_brings_to_the_wrong_place)
         cr_assert_eq(raw_resume(&r, &the_daemon), 0);
         cr_expect_eq(raw_open(&r, handle, NULL), 0);
         raw_done(&r);
+        harness_pass();
+}
+
+/* ------------------------------------------------------------------------------------------------ other user numbers */
+
+static bool write_file(const char *path, const char *text)
+{
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+        return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+}
+
+/* The same user with another number. */
+static bool enter_user_namespace(void)
+{
+        char users[64], groups[64];
+
+        (void)snprintf(users, sizeof(users), "%u %u 1", (unsigned)geteuid() + 1, (unsigned)geteuid());
+        (void)snprintf(groups, sizeof(groups), "%u %u 1", (unsigned)getegid(), (unsigned)getegid());
+        return unshare(CLONE_NEWUSER) == 0 && write_file("/proc/self/setgroups", "deny") &&
+               write_file("/proc/self/uid_map", users) && write_file("/proc/self/gid_map", groups);
+}
+
+static int attach_with_another_number(const Daemon *d, int tell, void *argument)
+{
+        int status = NOT_PERMITTED;
+        mh_client *c = NULL;
+        mh_handle handle;
+
+        if (enter_user_namespace()) {
+                status = mh_attach(&c, d->socket, MH_ATTACH_NO_SPAWN);
+                if (status == 0)
+                        status = mh_new(c, 1, &handle);
+        }
+        child_tell(tell, &status, sizeof(status));
+        return 0;
+}
+
+Test(places, a_client_with_another_user_number_maps_it)
+{
+        Child client;
+        int status;
+
+        daemon_start(&the_daemon, NULL);
+        child_start(&client, &the_daemon, attach_with_another_number, NULL);
+        child_hear(&client, &status, sizeof(status));
+        if (status == NOT_PERMITTED)
+                cr_skip_test("no user namespace can be made here");
+        cr_expect_eq(status, 0);
+        cr_expect_eq(daemon_said(&the_daemon, "maps the segment"), 1);
+        child_kill(&client);
+        WAIT_FOR(daemon_said(&the_daemon, "died holding 1 handles") == 1);
         harness_pass();
 }
 

@@ -145,6 +145,17 @@ Test(claim, here_and_unknown_are_adopted)
         cr_assert_eq(claim_alone(fd), 0, "the lock was taken");
 }
 
+Test(claim, under_another_number_it_is_not_ours_to_serve)
+{
+        const uint32_t uid = geteuid() + 1;
+        Segment again;
+
+        cr_assert_eq(pwrite(made, &uid, sizeof(uid), offsetof(struct mh_shm_header, uid)), sizeof(uid));
+        cr_assert_eq(segment_load(&again, made), 0);
+        cr_assert_eq(claim_check_place(&again), -EXDEV);
+        cr_assert_eq(claim_adopt(&again, true), -EXDEV);
+}
+
 Test(claim, from_elsewhere_only_when_nobody_is_left)
 {
         _cleanup_close_ int fd = -1, other = -1;
