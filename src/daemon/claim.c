@@ -75,10 +75,18 @@ static bool may_have_no_descriptor(const struct mh_shm_client *entry)
         return entry->state == MH_SHM_CLIENT_ATTACHED && !(entry->flags & MH_SHM_CLIENT_MAPS);
 }
 
-static int is_deserted(const Segment *loaded)
+int claim_is_deserted(const Segment *loaded)
 {
+        struct mh_shm_shared shared;
+        ProcessPlace there;
         int r;
 
+        r = segment_read(loaded, MH_SHM_REGION_SHARED, 0, &shared, sizeof(shared));
+        if (r < 0)
+                return r;
+        place_read(&shared, &there);
+        if (there.pid_namespace == 0)
+                return 0;
         r = claim_alone(loaded->fd);
         if (r <= 0)
                 return r;
@@ -107,7 +115,7 @@ int claim_adopt(const Segment *loaded, bool anew)
         r = claim_check_place(loaded);
         if (r == -EREMOTE) {
                 /* Those who have a description that was handed out share its lock with us. */
-                r = anew ? is_deserted(loaded) : 0;
+                r = anew ? claim_is_deserted(loaded) : 0;
                 if (r == 0)
                         return -EREMOTE;
                 deserted = r > 0;

@@ -27,6 +27,12 @@ int claim_alone(int fd);
 int claim_search(const Segment *loaded, bool (*is_one)(const struct mh_shm_client *entry));
 
 /*
+ * Is it certain, from wherever we are, that no client is left? For a descriptor of our own, which then has the exclusive lock.
+ * 0 also where its daemon did not tell where it is: that one may be of a version without such locks. 1, 0, -errno.
+ */
+int claim_is_deserted(const Segment *loaded);
+
+/*
  * Can its daemon and its clients be judged from here? 0; -EREMOTE: they have other pids or start times here; -EXDEV: its user
  * has another number here, which is to say another name for it.
  */

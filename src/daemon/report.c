@@ -300,6 +300,20 @@ void report_elsewhere(const char *name, int error)
                     "The segment %s cannot be served from here: %s", name_or_none(name), why_elsewhere(error));
 }
 
+void report_record(const char *path, int error)
+{
+        if (error == -EBADMSG)
+                log_note(LOG_WARNING, "%s is not a record of a segment; it is removed", path);
+        else
+                log_note(LOG_ERR, "Cannot read %s, which may name a segment that is in use: %s", path,
+                         strerror(-error));
+}
+
+void report_removed(const char *name)
+{
+        log_note(LOG_NOTICE, "Removed the segment %s: nobody has it any more", name);
+}
+
 void report_foreign(int fd, const char *name)
 {
         uint32_t version = 0;

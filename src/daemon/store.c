@@ -42,7 +42,7 @@ void store_find_name(int fd, char ret[static RECORD_NAME_MAX])
         target[size] = '\0';
 
         /* One that was unlinked reads "... (deleted)", which is no name that we make. */
-        if (strncmp(target, SHM_DIRECTORY, n) != 0 || record_check_name(target + n) < 0)
+        if (strncmp(target, SHM_DIRECTORY, n) != 0 || record_check_name(target + n) != 0)
                 return;
         if (fstat(fd, &a) < 0 || stat(target, &b) < 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino)
                 return;
@@ -106,22 +106,15 @@ static bool is_unlinked(int fd)
         return fstat(fd, &st) == 0 && st.st_nlink == 0;
 }
 
-int store_open_record(Store *s, char ret_name[static RECORD_NAME_MAX])
+int store_open_record(Store *s, const Record *record)
 {
         static const uint8_t unfinished[16] = {};
         _cleanup_close_ int fd = -1;
-        Record record;
         int r;
 
         assert(!store_is_open(s));
 
-        ret_name[0] = '\0';
-        r = record_read(s->record_path, &record);
-        if (r < 0)
-                return -ENOENT; /* nothing readable there names nothing */
-        memcpy(ret_name, record.name, sizeof(record.name));
-
-        fd = shm_open(record.name, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
+        fd = shm_open(record->name, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
         if (fd < 0)
                 return errno == EACCES ? -EPERM : -errno;
         r = load_and_map(s, fd, true);
@@ -134,11 +127,11 @@ int store_open_record(Store *s, char ret_name[static RECORD_NAME_MAX])
                 return -ENOENT;
         }
 
-        memcpy(s->name, record.name, sizeof(s->name));
-        if (memcmp(record.id, s->segment.id, sizeof(record.id)) != 0) {
+        memcpy(s->name, record->name, sizeof(s->name));
+        if (memcmp(record->id, s->segment.id, sizeof(record->id)) != 0) {
                 /* Made whole in the instant its maker died; or another one took its name, which nobody does by
                  * accident. */
-                if (memcmp(record.id, unfinished, sizeof(unfinished)) != 0) {
+                if (memcmp(record->id, unfinished, sizeof(unfinished)) != 0) {
                         store_leave(s);
                         return -EBADMSG;
                 }

@@ -42,10 +42,10 @@ static inline bool store_is_open(const Store *s)
 int store_open_fd(Store *s, int fd);
 
 /*
- * What the record names. -ENOENT: there is no record, or no such object. Else the errors of store_open_fd(), and the
- * object stays as it is. *ret_name is the name that was tried, or empty.
+ * What the record names. -ENOENT: there is no such object. Else the errors of store_open_fd(), and the object stays as it
+ * is.
  */
-int store_open_record(Store *s, char ret_name[static RECORD_NAME_MAX]);
+int store_open_record(Store *s, const Record *record);
 
 /* Makes a new one. -ENOSPC, -errno. Nothing is left behind on failure. */
 int store_create(Store *s, const SegmentConfig *config);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,13 +34,35 @@ DAEMON_SUITE(places);
 
 /* ------------------------------------------------------------------------------------------------ elsewhere */
 
+static bool write_file(const char *path, const char *text)
+{
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+        return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+}
+
 /* Of the children to come: their clock of /proc/PID/stat is another one. */
 static bool shift_time(void)
 {
-        _cleanup_close_ int fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
-        static const char offset[] = "boottime 100000 0";
+        return write_file("/proc/self/timens_offsets", "boottime 100000 0");
+}
 
-        return fd >= 0 && write(fd, offset, sizeof(offset) - 1) == (ssize_t)sizeof(offset) - 1;
+/* The same user with another number. */
+static bool enter_user_namespace(void)
+{
+        char users[64], groups[64];
+
+        (void)snprintf(users, sizeof(users), "%u %u 1", (unsigned)geteuid() + 1, (unsigned)geteuid());
+        (void)snprintf(groups, sizeof(groups), "%u %u 1", (unsigned)getegid(), (unsigned)getegid());
+        return unshare(CLONE_NEWUSER) == 0 && write_file("/proc/self/setgroups", "deny") &&
+               write_file("/proc/self/uid_map", users) && write_file("/proc/self/gid_map", groups);
+}
+
+static bool enter(int kind)
+{
+        if (kind == CLONE_NEWUSER)
+                return enter_user_namespace();
+        return unshare(kind) == 0 && (kind != CLONE_NEWTIME || shift_time());
 }
 
 /* Starts a daemon in a new namespace of that kind, and tells how it ended. */
@@ -49,7 +72,7 @@ static int start_elsewhere(const Daemon *d, int tell, void *argument)
         int status = NOT_PERMITTED;
         pid_t pid;
 
-        if (unshare(*kind) < 0 || (*kind == CLONE_NEWTIME && !shift_time())) {
+        if (!enter(*kind)) {
                 child_tell(tell, &status, sizeof(status));
                 return 0;
         }
@@ -310,24 +333,6 @@ Test(places, a_client_keeps_what_it_brings_to_the_wrong_place)
 
 /* ------------------------------------------------------------------------------------------------ other user numbers */
 
-static bool write_file(const char *path, const char *text)
-{
-        _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-        return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-}
-
-/* The same user with another number. */
-static bool enter_user_namespace(void)
-{
-        char users[64], groups[64];
-
-        (void)snprintf(users, sizeof(users), "%u %u 1", (unsigned)geteuid() + 1, (unsigned)geteuid());
-        (void)snprintf(groups, sizeof(groups), "%u %u 1", (unsigned)getegid(), (unsigned)getegid());
-        return unshare(CLONE_NEWUSER) == 0 && write_file("/proc/self/setgroups", "deny") &&
-               write_file("/proc/self/uid_map", users) && write_file("/proc/self/gid_map", groups);
-}
-
 static int attach_with_another_number(const Daemon *d, int tell, void *argument)
 {
         int status = NOT_PERMITTED;
@@ -341,6 +346,31 @@ static int attach_with_another_number(const Daemon *d, int tell, void *argument)
         }
         child_tell(tell, &status, sizeof(status));
         return 0;
+}
+
+Test(places, a_daemon_with_another_user_number_leaves_it_alone)
+{
+        check_that_it_is_left(CLONE_NEWUSER);
+}
+
+/* It would stay for ever. */
+Test(places, a_daemon_with_another_user_number_removes_what_is_nobodys)
+{
+        Guest guest = { .flags = MH_WIRE_HELLO_MAPS, .map = true };
+        Record record;
+        Child client, nest;
+
+        daemon_start(&the_daemon, NULL);
+        start_guest(&client, &guest);
+        daemon_kill(&the_daemon);
+        cr_expect_eq(try_elsewhere(CLONE_NEWUSER), EXIT_ELSEWHERE);
+        read_record(&record);
+        child_kill(&client);
+        serve_elsewhere(&nest, CLONE_NEWUSER);
+        cr_expect_eq(daemon_said(&the_daemon, "nobody has it any more"), 1);
+        cr_expect_lt(shm_open(record.name, O_RDONLY, 0), 0);
+        leave_elsewhere(&nest);
+        harness_pass();
 }
 
 Test(places, a_client_with_another_user_number_maps_it)
@@ -361,6 +391,45 @@ Test(places, a_client_with_another_user_number_maps_it)
 }
 
 /* ------------------------------------------------------------------------------------------------ what is not known */
+
+/* Reading fails: that is no reason to begin afresh beside what it names. */
+Test(places, a_record_that_cannot_be_read_is_kept)
+{
+        char path[128];
+        Raw r;
+
+        if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                cr_skip_test("no mount namespace can be made here");
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);
+        daemon_kill(&the_daemon);
+
+        (void)snprintf(path, sizeof(path), "%s.segment", the_daemon.socket);
+        cr_assert_eq(mount("/proc/self/mem", path, NULL, MS_BIND, NULL), 0, "of which the first byte is EIO");
+        the_daemon.pid = daemon_spawn(&the_daemon, NULL);
+        cr_expect_eq(daemon_wait(&the_daemon), 1);
+        cr_expect_eq(daemon_said(&the_daemon, "may name a segment that is in use"), 1);
+        cr_assert_eq(umount(path), 0);
+
+        daemon_start(&the_daemon, NULL);
+        cr_assert_eq(raw_resume(&r, &the_daemon), 0);
+        raw_done(&r);
+        harness_pass();
+}
+
+Test(places, what_is_no_record_is_told_and_removed)
+{
+        _cleanup_close_ int fd = -1;
+        char path[128];
+
+        (void)snprintf(path, sizeof(path), "%s.segment", the_daemon.socket);
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        cr_assert_eq(write(fd, "nonsense\n", 9), 9);
+        daemon_start(&the_daemon, NULL);
+        cr_expect_eq(daemon_said(&the_daemon, "is not a record of a segment"), 1);
+        cr_expect_neq(access(path, F_OK), 0);
+        harness_pass();
+}
 
 /* Somebody scribbled there: that is no namespace, and no reason to serve nobody. */
 Test(places, nonsense_is_no_namespace)
