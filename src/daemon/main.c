@@ -25,6 +25,7 @@
 #include "daemon/options.h"
 #include "daemon/server.h"
 #include "daemon/sigbus.h"
+#include "daemon/sweep.h"
 
 /* The segment is of another format version: trying again does not help, and a daemon that knows it may yet come. */
 #define EXIT_OTHER_FORMAT 3
@@ -127,6 +128,8 @@ static int serve(const Options *options, Listener *listener, ListenerStored *sto
         r = adopt_at_start(s, stored->fds, stored->n);
         if (r < 0)
                 return r;
+        if (options->sweep)
+                sweep(s->store.name);
         return server_run(s);
 }
 

@@ -107,7 +107,7 @@ static const char *daemon_binary(void)
 
 pid_t daemon_spawn(const Daemon *d, const char *const *arguments)
 {
-        const char *argv[ARGUMENTS_MAX + 6], *binary = daemon_binary();
+        const char *argv[ARGUMENTS_MAX + 7], *binary = daemon_binary();
         char socket[128];
         size_t n = 0;
         pid_t pid, parent = getpid();
@@ -117,6 +117,7 @@ pid_t daemon_spawn(const Daemon *d, const char *const *arguments)
         argv[n++] = socket;
         argv[n++] = "--log-target=stderr";
         argv[n++] = "--log-level=debug";
+        argv[n++] = "--sweep=no"; /* of other tests, what they left for a moment */
         for (size_t i = 0; arguments && arguments[i] && i < ARGUMENTS_MAX; i++)
                 argv[n++] = arguments[i];
         argv[n] = NULL;
