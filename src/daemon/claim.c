@@ -28,18 +28,17 @@ static int lock(int fd, int operation)
         return r < 0 ? -errno : 0;
 }
 
-int claim_share(int fd)
+int claim_share(int fd, bool patient)
 {
         const struct timespec step = { .tv_nsec = TRY_STEP_MSEC * 1000000L };
         int r;
 
-        for (unsigned i = 0; i < TRIES_MAX; i++) {
-                r = lock(fd, LOCK_SH);
-                if (r != -EWOULDBLOCK)
-                        return r;
+        r = lock(fd, LOCK_SH);
+        for (unsigned i = 0; patient && r == -EWOULDBLOCK && i < TRIES_MAX; i++) {
                 (void)nanosleep(&step, NULL);
+                r = lock(fd, LOCK_SH);
         }
-        return -EBUSY;
+        return r == -EWOULDBLOCK ? -EBUSY : r;
 }
 
 int claim_alone(int fd)
@@ -122,6 +121,7 @@ int claim_adopt(const Segment *loaded, bool anew)
         }
         if (r < 0)
                 return r;
-        r = claim_share(loaded->fd);
+        /* A descriptor that came from a client comes while others wait for us; and it has the lock, if it is of a daemon. */
+        r = claim_share(loaded->fd, anew);
         return r < 0 ? r : deserted;
 }

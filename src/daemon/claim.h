@@ -16,9 +16,9 @@
 
 #include "shm/segment.h"
 
-/* A shared lock on the description behind `fd`, which is to be handed out. -EBUSY: somebody who looks whether anybody is
- * left does not come to an end. */
-int claim_share(int fd);
+/* A shared lock on the description behind `fd`, which is to be handed out. -EBUSY: somebody looks whether anybody is left;
+ * if `patient`, he does not come to an end, and otherwise nobody waited for that. */
+int claim_share(int fd, bool patient);
 
 /* The exclusive lock, on a description of our own that nobody else has. 1: it is ours, and nobody has the segment; 0. */
 int claim_alone(int fd);

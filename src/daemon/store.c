@@ -163,7 +163,7 @@ int store_create(Store *s, const SegmentConfig *config)
         }
 
         /* Before it is a segment: whoever looks for segments that are nobody's must not take it for one. */
-        r = claim_share(fd);
+        r = claim_share(fd, false);
         if (r >= 0)
                 r = segment_format(fd, config);
         if (r >= 0)

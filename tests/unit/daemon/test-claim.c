@@ -88,10 +88,10 @@ Test(claim, a_mapping_holds_the_lock)
         cr_assert_eq(claim_alone(fd), 1, "nobody locked it");
         cr_assert_eq(flock(fd, LOCK_UN), 0);
 
-        cr_assert_eq(claim_share(made), 0);
-        cr_assert_eq(claim_share(made), 0, "again");
+        cr_assert_eq(claim_share(made, true), 0);
+        cr_assert_eq(claim_share(made, true), 0, "again");
         cr_assert_eq(claim_alone(fd), 0);
-        cr_assert_eq(claim_share(fd), 0, "many may have it");
+        cr_assert_eq(claim_share(fd, true), 0, "many may have it");
         cr_assert_eq(flock(fd, LOCK_UN), 0);
 
         p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, made, 0);
@@ -109,9 +109,10 @@ Test(claim, who_looks_and_never_ends_is_not_waited_for)
 
         fd = open_anew(&again);
         cr_assert_eq(claim_alone(fd), 1);
-        cr_assert_eq(claim_share(made), -EBUSY);
+        cr_assert_eq(claim_share(made, true), -EBUSY);
+        cr_assert_eq(claim_share(made, false), -EBUSY);
         fd = fd_close(fd);
-        cr_assert_eq(claim_share(made), 0);
+        cr_assert_eq(claim_share(made, true), 0);
 }
 
 Test(claim, all_entries_but_the_daemons_are_looked_at)
@@ -164,14 +165,14 @@ Test(claim, from_elsewhere_only_when_nobody_is_left)
         write_place(1);
         write_entry(1, MH_SHM_CLIENT_ATTACHED, MH_SHM_CLIENT_MAPS);
         cr_assert_eq(claim_adopt(&seg, false), -EREMOTE, "others may have this description");
-        cr_assert_eq(claim_share(made), 0);
+        cr_assert_eq(claim_share(made, true), 0);
         fd = open_anew(&again);
         cr_assert_eq(claim_adopt(&again, true), -EREMOTE);
         cr_assert_eq(flock(made, LOCK_UN), 0);
         cr_assert_eq(claim_adopt(&again, true), 1);
         other = open_anew(&more);
         cr_assert_eq(claim_alone(other), 0, "it has the shared lock now");
-        cr_assert_eq(claim_share(other), 0);
+        cr_assert_eq(claim_share(other, true), 0);
         cr_assert_eq(flock(other, LOCK_UN), 0);
         cr_assert_eq(flock(fd, LOCK_UN), 0);
 
