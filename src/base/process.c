@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -351,4 +352,31 @@ int process_has_socket(pid_t pid, int fd, ino_t ino)
 {
         /* They need not share their descriptors: see unshare(2). */
         return ask(&(Question){ .ask = thread_has_socket, .each = true, .fd = fd, .ino = ino }, pid);
+}
+
+static uint64_t namespace_inode(const char *path)
+{
+        struct stat st;
+
+        return stat(path, &st) == 0 ? (uint64_t)st.st_ino : 0;
+}
+
+void process_place(ProcessPlace *ret)
+{
+        assert(ret);
+
+        *ret = (ProcessPlace){
+                .pid_namespace = namespace_inode("/proc/self/ns/pid"),
+                .time_namespace = namespace_inode("/proc/self/ns/time"),
+        };
+}
+
+static bool differs(uint64_t a, uint64_t b)
+{
+        return a != 0 && b != 0 && a != b;
+}
+
+bool process_place_differs(const ProcessPlace *a, const ProcessPlace *b)
+{
+        return differs(a->pid_namespace, b->pid_namespace) || differs(a->time_namespace, b->time_namespace);
 }

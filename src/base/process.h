@@ -14,6 +14,7 @@
  *
  * A pid may come from somebody who is not trusted: 0 and negative ones are nobody, -ESRCH. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -43,3 +44,18 @@ int process_maps_file_at(pid_t pid, dev_t dev, ino_t ino, uint64_t offset);
 
 /* 1 if its descriptor `fd` is the socket with that inode number, 0 if certainly not, or the process has ended. */
 int process_has_socket(pid_t pid, int fd, ino_t ino);
+
+/*
+ * Where a process stands when it looks at others. A pid counts in a pid namespace, and a start time is shifted by the time
+ * namespace of who reads it: from another place, the same two numbers mean somebody else or nobody.
+ */
+typedef struct ProcessPlace {
+        uint64_t pid_namespace;  /* inode number of /proc/self/ns/pid; 0: not known */
+        uint64_t time_namespace; /* of /proc/self/ns/time; likewise */
+} ProcessPlace;
+
+/* Ours. What /proc does not tell is not known. */
+void process_place(ProcessPlace *ret);
+
+/* Certainly not the same place: what the one tells about processes is no answer in the other. */
+bool process_place_differs(const ProcessPlace *a, const ProcessPlace *b);

@@ -70,7 +70,7 @@ static void fill_row(Table *t, View *v, uint32_t id, const ClientUsage *u)
         table_row(t);
         table_set_number(t, COL_CLIENT, id);
         table_set_number(t, COL_PID, c->pid);
-        table_set(t, COL_ALIVE, text_alive(c->pid, c->start_time));
+        table_set(t, COL_ALIVE, text_alive(&v->shared, c->pid, c->start_time));
         table_set(t, COL_NAME, text_escape(text, c->name, sizeof(c->name)));
         table_set(t, COL_KIND, kind(c->flags));
         table_set(t, COL_STATE, c->state == MH_SHM_CLIENT_DEAD ? "dead" : "attached");

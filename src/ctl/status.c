@@ -169,7 +169,7 @@ static int run(const Options *o)
         (void)text_hex(st.id, s.view.seg.id, sizeof(s.view.seg.id));
         (void)text_time(st.created, h.created_usec);
         st.memory = (uint64_t)sb.st_blocks * 512;
-        st.daemon = text_alive(s.view.shared.daemon_pid, s.view.shared.daemon_start_time);
+        st.daemon = text_alive(&s.view.shared, s.view.shared.daemon_pid, s.view.shared.daemon_start_time);
         r = source_check(&s);
         return r != CTL_OK ? r : show(o, &s, &u, &st);
 }

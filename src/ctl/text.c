@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/process.h"
+#include "shm/place.h"
 
 static bool printable(unsigned char c)
 {
@@ -81,12 +82,12 @@ char *text_type(char buffer[static TEXT_MAX], unsigned type)
         return buffer;
 }
 
-const char *text_alive(uint32_t pid, uint64_t start_time)
+const char *text_alive(const struct mh_shm_shared *shared, uint32_t pid, uint64_t start_time)
 {
         uint64_t started;
         int r;
 
-        if (pid == 0 || pid > INT_MAX || start_time == 0)
+        if (pid == 0 || pid > INT_MAX || start_time == 0 || place_is_elsewhere(shared))
                 return "unknown";
         r = process_start_time((pid_t)pid, &started);
         if (r == -ESRCH)

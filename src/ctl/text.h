@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/shm-layout.h"
+
 #define TEXT_MAX 256
 
 /* Printable ASCII stays; a backslash and all else become a backslash and three octal digits. At most `size` bytes, or up to a
@@ -25,5 +27,5 @@ char *text_time(char buffer[static TEXT_MAX], uint64_t usec);
 /* "mutex", or the number. */
 char *text_type(char buffer[static TEXT_MAX], unsigned type);
 
-/* Is that process still there? "yes", "no", or "unknown". */
-const char *text_alive(uint32_t pid, uint64_t start_time);
+/* Is that process still there, of which a segment with this SHARED tells? "yes", "no", or "unknown". */
+const char *text_alive(const struct mh_shm_shared *shared, uint32_t pid, uint64_t start_time);

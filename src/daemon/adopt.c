@@ -12,8 +12,10 @@
 #include "base/atomics.h"
 #include "base/cleanup.h"
 #include "base/process.h"
+#include "daemon/claim.h"
 #include "daemon/server.h"
 #include "daemon/sigbus.h"
+#include "shm/place.h"
 #include "shm/totals.h"
 #include "shm/trim.h"
 
@@ -41,6 +43,7 @@ static void sign(Server *s)
         store_relaxed(&shared->limit_client_scratch, limit_below(config->limit_client_scratch, config->scratch_bytes));
         store_relaxed(&shared->daemon_start_time, s->daemon_start_time);
         store_relaxed(&shared->daemon_pid, s->daemon_pid);
+        place_write(shared, &s->place);
         store_release(&shared->epoch, load_relaxed(&shared->epoch) + 1); /* for people who look; pairs with nothing */
 }
 
@@ -72,7 +75,8 @@ static int adopt_entry(Server *s, uint32_t id, Found *found)
                 return 0;
         case MH_SHM_CLIENT_ATTACHED:
                 client_info(seg, id, &info);
-                r = attachment_new(&a, s, id, &info, NULL);
+                /* A process with that number here would be another one. */
+                r = s->store.deserted ? -ESRCH : attachment_new(&a, s, id, &info, NULL);
                 if (r == -ESRCH)
                         return adopt_dead(s, id, &info, found);
                 if (r < 0)
@@ -135,17 +139,24 @@ int adopt_segment(Server *s, AdoptFrom from)
         return 0;
 }
 
-bool adopt_is_served(const Segment *loaded)
+int adopt_is_served(const Segment *loaded)
 {
         _cleanup_close_ int pidfd = -1;
         struct mh_shm_shared shared;
+        int r;
 
-        if (segment_read(loaded, MH_SHM_REGION_SHARED, 0, &shared, sizeof(shared)) < 0)
-                return false;
+        r = claim_check_place(loaded);
+        if (r < 0)
+                return r;
+        r = segment_read(loaded, MH_SHM_REGION_SHARED, 0, &shared, sizeof(shared));
+        if (r < 0)
+                return r;
         if (shared.daemon_pid == (uint32_t)getpid())
-                return false;
+                return 0;
         pidfd = process_pidfd_started((pid_t)shared.daemon_pid, shared.daemon_start_time);
-        return pidfd >= 0;
+        if (pidfd == -ESRCH)
+                return 0;
+        return pidfd < 0 ? TAKE_FD(pidfd) : 1;
 }
 
 /* ------------------------------------------------------------------------------------------------ at start */
@@ -165,6 +176,10 @@ static int leave_unusable(Server *s, const char *name, int error)
         case -EPERM: /* not ours to remove */
                 report_unusable(name, error);
                 return 0;
+        case -EREMOTE: /* somebody may live in it */
+        case -EXDEV:
+                report_elsewhere(name, error);
+                return error;
         default:
                 return error;
         }
@@ -172,15 +187,12 @@ static int leave_unusable(Server *s, const char *name, int error)
 
 /* The one of them that the record names comes first: there is more than one only if a daemon died while it changed
  * them. */
-static void sort_fds(Server *s, int *fds, size_t n_fds)
+static void sort_fds(const Record *record, int *fds, size_t n_fds)
 {
         Segment probe;
-        Record record;
 
-        if (n_fds < 2 || record_read(s->store.record_path, &record) < 0)
-                return;
         for (size_t i = 1; i < n_fds; i++)
-                if (segment_load(&probe, fds[i]) == 0 && memcmp(probe.id, record.id, sizeof(probe.id)) == 0) {
+                if (segment_load(&probe, fds[i]) == 0 && memcmp(probe.id, record->id, sizeof(probe.id)) == 0) {
                         int fd = fds[0];
 
                         fds[0] = fds[i];
@@ -207,33 +219,78 @@ static int try_fd(Server *s, int *fd)
         return r < 0 ? leave_unusable(s, name, r) : 1;
 }
 
-static int try_record(Server *s)
+static int try_record(Server *s, const Record *record)
 {
-        char name[RECORD_NAME_MAX];
         int r;
 
-        r = store_open_record(&s->store, name);
+        r = store_open_record(&s->store, record);
         if (r == -ENOENT) {
                 (void)record_remove(s->store.record_path);
                 return 0;
         }
         if (r == -EPROTONOSUPPORT) {
-                _cleanup_close_ int fd = shm_open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0);
+                _cleanup_close_ int fd = shm_open(record->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0);
 
-                report_foreign(fd, name);
+                report_foreign(fd, record->name);
         }
         if (r >= 0)
                 r = adopt_segment(s, ADOPT_RECORD);
-        return r < 0 ? leave_unusable(s, name, r) : 1;
+        return r < 0 ? leave_unusable(s, record->name, r) : 1;
+}
+
+/*
+ * The record is of another user, or of ourselves under another number: a second segment beside that one would shut its
+ * clients out. Unless it can be proven that it has none.
+ */
+static int try_other_user(Server *s, const Record *record)
+{
+        _cleanup_close_ int fd = -1;
+        Segment seg;
+
+        fd = shm_open(record->name, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
+        if (fd >= 0 && segment_load(&seg, fd) == 0 && memcmp(seg.id, record->id, sizeof(seg.id)) == 0 &&
+            claim_is_deserted(&seg) > 0) {
+                report_removed(record->name);
+                store_remove_name(&s->store, record->name);
+                return 0;
+        }
+        report_elsewhere(record->name, -EXDEV);
+        return -EXDEV;
+}
+
+/* No descriptor brought one. `known` is what record_read() said. */
+static int try_by_name(Server *s, int known, const Record *record)
+{
+        switch (known) {
+        case 0:
+                return try_record(s, record);
+        case -ENOENT:
+                return 0;
+        case -EBADMSG:
+                report_record(s->store.record_path, known);
+                (void)record_remove(s->store.record_path);
+                return 0;
+        default:
+                /* It may name a segment that is in use. */
+                report_record(s->store.record_path, known);
+                return known;
+        }
 }
 
 int adopt_at_start(Server *s, int *fds, size_t n_fds)
 {
-        int r = 0;
+        Record record;
+        int known, r = 0;
 
-        sort_fds(s, fds, n_fds);
+        known = record_read(s->store.record_path, &record);
+        if (known == 0)
+                sort_fds(&record, fds, n_fds);
+        if (known > 0) {
+                r = try_other_user(s, &record);
+                known = -ENOENT;
+        }
         for (size_t i = 0; i < n_fds && r == 0; i++)
                 r = try_fd(s, &fds[i]);
         fd_close_many(fds, n_fds);
-        return r != 0 ? r : try_record(s);
+        return r != 0 ? r : try_by_name(s, known, &record);
 }

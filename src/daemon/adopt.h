@@ -24,8 +24,11 @@ typedef enum AdoptFrom {
 int adopt_segment(Server *s, AdoptFrom from);
 
 /* At start: `fds` are those that the fd store kept under the name of the segment; all are taken. 1: found and adopted;
- * 0: there is none, or none that can be used; -EPROTONOSUPPORT: one of another format, which is left as it is; -errno. */
+ * 0: there is none, or none that can be used; -EPROTONOSUPPORT: one of another format, -EREMOTE: one whose clients cannot be
+ * seen from here, -EXDEV: one of another user, or of this one in another user namespace; they are left as they are, and so
+ * is the record; -errno. */
 int adopt_at_start(Server *s, int *fds, size_t n_fds);
 
-/* Does another daemon serve this segment at this moment? Only for one that did not come to us by right of the lock. */
-bool adopt_is_served(const Segment *loaded);
+/* Does another daemon serve this segment at this moment? Only for one that did not come to us by right of the lock. 1, 0;
+ * -EREMOTE, -EXDEV: that cannot be told from here, see claim.h; -errno. */
+int adopt_is_served(const Segment *loaded);

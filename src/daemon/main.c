@@ -25,9 +25,13 @@
 #include "daemon/options.h"
 #include "daemon/server.h"
 #include "daemon/sigbus.h"
+#include "daemon/sweep.h"
 
 /* The segment is of another format version: trying again does not help, and a daemon that knows it may yet come. */
 #define EXIT_OTHER_FORMAT 3
+
+/* The segment is for a daemon in another place: likewise. */
+#define EXIT_ELSEWHERE 4
 
 /* How long a lock is waited for whose holder does not serve: it may be about to begin, or to end. */
 #define LOCK_WAIT_MSEC 10000U
@@ -131,6 +135,8 @@ static int serve(const Options *options, Listener *listener, ListenerStored *sto
         r = adopt_at_start(s, stored->fds, stored->n);
         if (r < 0)
                 return r;
+        if (options->sweep)
+                sweep(s->store.name);
         return server_run(s);
 }
 
@@ -172,6 +178,8 @@ static int run(const Options *options, Listener *listener, ListenerStored *store
         (void)listener_close_unlink(listener);
         if (r == -EPROTONOSUPPORT)
                 return EXIT_OTHER_FORMAT;
+        if (r == -EREMOTE || r == -EXDEV)
+                return EXIT_ELSEWHERE;
         if (r < 0) {
                 log_note(LOG_ERR, "Cannot go on: %s", strerror(-r));
                 return EXIT_FAILURE;

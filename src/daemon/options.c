@@ -128,6 +128,16 @@ static int read_u32(Options *o, const Option *option, const char *text, char why
         return r;
 }
 
+static int read_bool(Options *o, const Option *option, const char *text, char why[static WHY_MAX])
+{
+        bool *value = field(o, option);
+
+        if (strcmp(text, "yes") != 0 && strcmp(text, "no") != 0)
+                return refuse(why, "is neither yes nor no");
+        *value = text[0] == 'y';
+        return 0;
+}
+
 static int read_level(Options *o, const Option *option, const char *text, char why[static WHY_MAX])
 {
         if (log_level_from_string(text, &o->log_level) < 0)
@@ -179,6 +189,10 @@ static const Option table[] = {
           read_u64, offsetof(Options, segment.limit_client_handles), 1, PARSE_INFINITY },
         { "client-scratch", "SIZE", "infinity", "Scratch memory that one client may hold; as above", read_size,
           offsetof(Options, segment.limit_client_scratch), 1, PARSE_INFINITY },
+        { "sweep", "YESNO", "yes",
+          "At the start, remove segments in " SHM_DIRECTORY " that are proven to be\n"
+          "nobody's: yes or no",
+          read_bool, offsetof(Options, sweep), 0, 0 },
         { "log-level", "LEVEL", "info",
           "The least that is told: emerg, alert, crit, error, warning, notice,\n"
           "info, debug",

@@ -11,6 +11,7 @@
  */
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -34,6 +35,7 @@ typedef struct Options {
         uint64_t hello_timeout_usec; /* PARSE_INFINITY: none */
         SegmentConfig segment;       /* capacities and limits per client, each limit at most the capacity */
         uint32_t connections;        /* at most so many at once */
+        bool sweep;                  /* look for segments that are nobody's */
         int log_level;               /* LOG_EMERG … LOG_DEBUG */
         LogTarget log_target;
 } Options;

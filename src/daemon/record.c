@@ -15,12 +15,9 @@
 #include "base/cleanup.h"
 #include "base/random.h"
 
-#define LINE_MAX_SIZE (RECORD_NAME_MAX + 1 + 32 + 2)
+#define NAME_PREFIX "/mono-handle-d."
 
-static void name_prefix(char ret[static RECORD_NAME_MAX])
-{
-        (void)snprintf(ret, RECORD_NAME_MAX, "/mono-handle-d.%u.", (unsigned)geteuid());
-}
+#define LINE_MAX_SIZE (RECORD_NAME_MAX + 1 + 32 + 2)
 
 static int hex_digit(char c)
 {
@@ -35,32 +32,43 @@ int record_make(Record *ret)
 {
         Record record = {};
         uint64_t random;
-        size_t n;
         int r;
 
         r = random_u64(&random);
         if (r < 0)
                 return r;
-        name_prefix(record.name);
-        n = strlen(record.name);
-        (void)snprintf(record.name + n, sizeof(record.name) - n, "%016" PRIx64, random);
+        (void)snprintf(record.name, sizeof(record.name), NAME_PREFIX "%u.%016" PRIx64, (unsigned)geteuid(), random);
         *ret = record;
         return 0;
 }
 
+/* The number between the two dots, as "%u" writes it. NULL, or what follows it. */
+static const char *parse_uid(const char *s, uint64_t *ret)
+{
+        const char *p = s;
+        uint64_t uid = 0;
+
+        for (; *p >= '0' && *p <= '9' && uid <= UINT32_MAX; p++)
+                uid = uid * 10 + (uint64_t)(*p - '0');
+        if (p == s || uid > UINT32_MAX || (*s == '0' && p > s + 1))
+                return NULL;
+        *ret = uid;
+        return p;
+}
+
 int record_check_name(const char *name)
 {
-        char prefix[RECORD_NAME_MAX];
-        size_t n;
+        const size_t n = strlen(NAME_PREFIX);
+        uint64_t uid;
+        const char *p;
 
-        name_prefix(prefix);
-        n = strlen(prefix);
-        if (strncmp(name, prefix, n) != 0 || strlen(name + n) != 16)
+        p = strncmp(name, NAME_PREFIX, n) == 0 ? parse_uid(name + n, &uid) : NULL;
+        if (!p || *p != '.' || strlen(p + 1) != 16)
                 return -EBADMSG;
-        for (const char *p = name + n; *p; p++)
+        for (p++; *p; p++)
                 if (hex_digit(*p) < 0)
                         return -EBADMSG;
-        return 0;
+        return uid != geteuid();
 }
 
 static int parse_id(const char *s, uint8_t ret[static 16])
@@ -76,26 +84,26 @@ static int parse_id(const char *s, uint8_t ret[static 16])
         return s[32] == '\0' ? 0 : -EBADMSG;
 }
 
-/* The line without its end. */
+/* The line without its end. 1: it is of another user. */
 static int parse_line(char *line, Record *ret)
 {
         Record record = {};
         char *blank;
-        int r;
+        int r, other;
 
         blank = strchr(line, ' ');
         if (!blank || (size_t)(blank - line) >= sizeof(record.name))
                 return -EBADMSG;
         *blank = '\0';
-        r = record_check_name(line);
-        if (r < 0)
-                return r;
+        other = record_check_name(line);
+        if (other < 0)
+                return other;
         memcpy(record.name, line, strlen(line));
         r = parse_id(blank + 1, record.id);
         if (r < 0)
                 return r;
         *ret = record;
-        return 0;
+        return other;
 }
 
 int record_read(const char *path, Record *ret)
@@ -104,16 +112,17 @@ int record_read(const char *path, Record *ret)
         char line[LINE_MAX_SIZE + 1];
         struct stat st;
         ssize_t n;
+        int r;
 
         assert(path && ret);
 
         /* Not following links, not waiting for a FIFO: what lies there may be anything. */
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
         if (fd < 0)
-                return errno == ELOOP ? -EBADMSG : -errno;
+                return errno == ELOOP || errno == ENXIO ? -EBADMSG : -errno; /* a link, or a socket */
         if (fstat(fd, &st) < 0)
                 return -errno;
-        if (!S_ISREG(st.st_mode) || st.st_uid != geteuid())
+        if (!S_ISREG(st.st_mode))
                 return -EBADMSG;
 
         do
@@ -125,7 +134,8 @@ int record_read(const char *path, Record *ret)
         if (n == 0 || memchr(line, 0, (size_t)n) || line[n - 1] != '\n')
                 return -EBADMSG;
         line[n - 1] = '\0';
-        return parse_line(line, ret);
+        r = parse_line(line, ret);
+        return r == 0 && st.st_uid != geteuid() ? 1 : r;
 }
 
 static int write_line(int fd, const Record *record)

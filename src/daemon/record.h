@@ -23,7 +23,8 @@ typedef struct Record {
 /* Makes up a name that nobody has guessed, and an id of zeros. */
 int record_make(Record *ret);
 
-/* -ENOENT: there is none. -EBADMSG: that is not one, or not of this user. */
+/* 0; 1: it is one of another user, or of this one under another number, in another user namespace. -ENOENT: there is none;
+ * -EBADMSG: that is not one; -errno: who knows. */
 int record_read(const char *path, Record *ret);
 
 /* Replaces the file whole or not at all. */
@@ -32,5 +33,5 @@ int record_write(const char *path, const Record *record);
 /* It is no error that there is none. */
 int record_remove(const char *path);
 
-/* Is it a name such as record_make() makes for this user? */
+/* Is it a name such as record_make() makes? 0; 1: for another user; -EBADMSG. */
 int record_check_name(const char *name);

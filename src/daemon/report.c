@@ -286,6 +286,34 @@ void report_unusable(const char *name, int error)
                     "Left the segment %s alone: %s", name_or_none(name), why_unusable(error));
 }
 
+static const char *why_elsewhere(int error)
+{
+        if (error == -EXDEV)
+                return "it was made under another user id, by another user or in another user namespace";
+        return "its clients were attached in another pid or time namespace, and some of them may live";
+}
+
+void report_elsewhere(const char *name, int error)
+{
+        log_message(LOG_ERR, MESSAGE_ELSEWHERE,
+                    LOG_FIELDS(FIELD_SEGMENT(name), FIELD_REASON(why_elsewhere(error)), FIELD_ERRNO(error)),
+                    "The segment %s cannot be served from here: %s", name_or_none(name), why_elsewhere(error));
+}
+
+void report_record(const char *path, int error)
+{
+        if (error == -EBADMSG)
+                log_note(LOG_WARNING, "%s is not a record of a segment; it is removed", path);
+        else
+                log_note(LOG_ERR, "Cannot read %s, which may name a segment that is in use: %s", path,
+                         strerror(-error));
+}
+
+void report_removed(const char *name)
+{
+        log_note(LOG_NOTICE, "Removed the segment %s: nobody has it any more", name);
+}
+
 void report_foreign(int fd, const char *name)
 {
         uint32_t version = 0;

@@ -74,6 +74,15 @@ void report_adopted(const Server *s, AdoptFrom from, unsigned living, unsigned d
 /* One that was found at start and is of no use. `name` may be empty. */
 void report_unusable(const char *name, int error);
 
+/* One that only a daemon in another place can serve. */
+void report_elsewhere(const char *name, int error);
+
+/* The record beside the socket is none (-EBADMSG), or cannot be read. */
+void report_record(const char *path, int error);
+
+/* One that was nobody's any more was removed. */
+void report_removed(const char *name);
+
 /* One of another format version. */
 void report_foreign(int fd, const char *name);
 

@@ -408,6 +408,7 @@ int server_new(Server **ret, const Options *options, Listener *listener)
         s->stop_reason = "error";
         s->daemon_pid = (uint32_t)getpid();
         (void)process_start_time(getpid(), &s->daemon_start_time); /* 0, where /proc does not tell */
+        process_place(&s->place);
         r = store_init(&s->store, listener->path);
         if (r < 0)
                 return r;

@@ -51,6 +51,7 @@ struct Server {
         Watch watch;
         uint32_t daemon_pid;
         uint64_t daemon_start_time;
+        ProcessPlace place;
 
         /* by client id, n_ids of them; NULL where there is none. As long as a segment is open. */
         Attachment **attachments;

@@ -173,8 +173,9 @@ static int take_segment(Server *s, const struct mh_wire_hello *hello, int *fd)
                 return r == -EAGAIN ? -ESTALE : r; /* unfinished: nobody can be attached to that */
         if (memcmp(probe.id, hello->segment, sizeof(probe.id)) != 0)
                 return -ESTALE;
-        if (adopt_is_served(&probe))
-                return -ESTALE;
+        r = adopt_is_served(&probe);
+        if (r != 0)
+                return r < 0 ? r : -ESTALE;
 
         server_drop_empty_segment(s);
         r = store_open_fd(&s->store, *fd);
@@ -184,15 +185,30 @@ static int take_segment(Server *s, const struct mh_wire_hello *hello, int *fd)
         return adopt_segment(s, ADOPT_BROUGHT);
 }
 
+/*
+ * What is told to whoever brought it. For us it may be the wrong moment, or the wrong place, and the same Resume may succeed
+ * later. ESTALE is for ever: a client that reads it gives up what it holds.
+ */
+static int why_not_taken(int error)
+{
+        switch (error) {
+        case -EMFILE:
+        case -ENFILE:
+        case -ENOMEM:
+        case -EAGAIN:
+                return error;
+        case -EREMOTE:
+        case -EXDEV:
+        case -EBUSY:
+                return -EAGAIN;
+        default:
+                return -ESTALE;
+        }
+}
+
 static bool is_ours(const Server *s, const struct mh_wire_hello *hello)
 {
         return store_is_open(&s->store) && memcmp(s->store.segment.id, hello->segment, sizeof(hello->segment)) == 0;
-}
-
-/* May the same Resume succeed a moment later? ESTALE is for ever: a client that reads it gives up what it holds. */
-static bool is_passing(int error)
-{
-        return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -EAGAIN;
 }
 
 static int do_resume(Connection *c, const struct mh_wire_hello *hello, Packet *packet)
@@ -213,7 +229,7 @@ static int do_resume(Connection *c, const struct mh_wire_hello *hello, Packet *p
                 r = take_segment(s, hello, &packet->fd);
                 if (r < 0) {
                         report_not_taken(c, r);
-                        return is_passing(r) ? r : -ESTALE;
+                        return why_not_taken(r);
                 }
         }
         a = server_find_id(s, hello->client);

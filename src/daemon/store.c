@@ -13,6 +13,7 @@
 
 #include "base/atomics.h"
 #include "base/cleanup.h"
+#include "daemon/claim.h"
 #include "daemon/sigbus.h"
 
 #define SHM_DIRECTORY "/dev/shm"
@@ -41,7 +42,7 @@ void store_find_name(int fd, char ret[static RECORD_NAME_MAX])
         target[size] = '\0';
 
         /* One that was unlinked reads "... (deleted)", which is no name that we make. */
-        if (strncmp(target, SHM_DIRECTORY, n) != 0 || record_check_name(target + n) < 0)
+        if (strncmp(target, SHM_DIRECTORY, n) != 0 || record_check_name(target + n) != 0)
                 return;
         if (fstat(fd, &a) < 0 || stat(target, &b) < 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino)
                 return;
@@ -62,18 +63,25 @@ static void update_record(Store *s)
         (void)record_write(s->record_path, &record);
 }
 
-static int load_and_map(Store *s, int fd)
+/* `anew`: by name, and not through a description that others may have. */
+static int load_and_map(Store *s, int fd, bool anew)
 {
+        bool deserted;
         int r;
 
         r = segment_load(&s->segment, fd);
         if (r < 0)
                 return r;
+        r = claim_adopt(&s->segment, anew);
+        if (r < 0)
+                return r;
+        deserted = r > 0;
         r = segment_map(&s->segment);
         if (r < 0)
                 return r;
         sigbus_watch(s->segment.base, s->segment.total_size);
         s->fd = fd;
+        s->deserted = deserted;
         return 0;
 }
 
@@ -83,7 +91,7 @@ int store_open_fd(Store *s, int fd)
 
         assert(!store_is_open(s) && fd >= 0);
 
-        r = load_and_map(s, fd);
+        r = load_and_map(s, fd, false);
         if (r < 0)
                 return r;
         store_find_name(fd, s->name);
@@ -91,34 +99,39 @@ int store_open_fd(Store *s, int fd)
         return 0;
 }
 
-int store_open_record(Store *s, char ret_name[static RECORD_NAME_MAX])
+static bool is_unlinked(int fd)
+{
+        struct stat st;
+
+        return fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
+int store_open_record(Store *s, const Record *record)
 {
         static const uint8_t unfinished[16] = {};
         _cleanup_close_ int fd = -1;
-        Record record;
         int r;
 
         assert(!store_is_open(s));
 
-        ret_name[0] = '\0';
-        r = record_read(s->record_path, &record);
-        if (r < 0)
-                return -ENOENT; /* nothing readable there names nothing */
-        memcpy(ret_name, record.name, sizeof(record.name));
-
-        fd = shm_open(record.name, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
+        fd = shm_open(record->name, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
         if (fd < 0)
                 return errno == EACCES ? -EPERM : -errno;
-        r = load_and_map(s, fd);
+        r = load_and_map(s, fd, true);
         if (r < 0)
                 return r;
         (void)TAKE_FD(fd);
+        /* Until we had the lock, somebody may have found that it is nobody's, and removed it. */
+        if (is_unlinked(s->fd)) {
+                store_leave(s);
+                return -ENOENT;
+        }
 
-        memcpy(s->name, record.name, sizeof(s->name));
-        if (memcmp(record.id, s->segment.id, sizeof(record.id)) != 0) {
+        memcpy(s->name, record->name, sizeof(s->name));
+        if (memcmp(record->id, s->segment.id, sizeof(record->id)) != 0) {
                 /* Made whole in the instant its maker died; or another one took its name, which nobody does by
                  * accident. */
-                if (memcmp(record.id, unfinished, sizeof(unfinished)) != 0) {
+                if (memcmp(record->id, unfinished, sizeof(unfinished)) != 0) {
                         store_leave(s);
                         return -EBADMSG;
                 }
@@ -149,9 +162,12 @@ int store_create(Store *s, const SegmentConfig *config)
                 return r;
         }
 
-        r = segment_format(fd, config);
+        /* Before it is a segment: whoever looks for segments that are nobody's must not take it for one. */
+        r = claim_share(fd, false);
         if (r >= 0)
-                r = load_and_map(s, fd);
+                r = segment_format(fd, config);
+        if (r >= 0)
+                r = load_and_map(s, fd, true);
         if (r < 0) {
                 store_remove_name(s, record.name);
                 return r;
@@ -194,6 +210,7 @@ void store_leave(Store *s)
         segment_unmap(&s->segment);
         s->fd = fd_close(s->fd);
         s->name[0] = '\0';
+        s->deserted = false;
 }
 
 void store_remove_name(Store *s, const char *name)

@@ -23,6 +23,7 @@ typedef struct Store {
         int fd;                     /* -1: there is no segment, and the rest means nothing */
         Segment segment;            /* mapped, and watched by sigbus.h */
         char name[RECORD_NAME_MAX]; /* "": none, or none any more */
+        bool deserted;              /* nobody has it: who stands in its client table is dead, see claim.h */
 } Store;
 
 /* -ENAMETOOLONG. */
@@ -35,15 +36,16 @@ static inline bool store_is_open(const Store *s)
 
 /*
  * Takes the segment behind `fd`, which the store owns from then on; on failure it is still the caller's. The errors of
- * segment_load() and segment_map(). The record is brought up to date.
+ * segment_load(), claim_adopt() and segment_map(); whatever the error, the object, its name and the record stay as they
+ * are. The record is brought up to date.
  */
 int store_open_fd(Store *s, int fd);
 
 /*
- * What the record names. -ENOENT: there is no record, or no such object. Else the errors of store_open_fd(), and the
- * object stays as it is. *ret_name is the name that was tried, or empty.
+ * What the record names. -ENOENT: there is no such object. Else the errors of store_open_fd(), and the object stays as it
+ * is.
  */
-int store_open_record(Store *s, char ret_name[static RECORD_NAME_MAX]);
+int store_open_record(Store *s, const Record *record);
 
 /* Makes a new one. -ENOSPC, -errno. Nothing is left behind on failure. */
 int store_create(Store *s, const SegmentConfig *config);

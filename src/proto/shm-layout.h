@@ -34,6 +34,8 @@
  * Change log
  *
  *   1  the first published format; until then it may change
+ *      - mh_shm_shared tells the namespaces of the daemon, in what was padding: zeros, in a segment that does not tell,
+ *        read as "not known"
  */
 
 #include <assert.h>
@@ -106,7 +108,7 @@ struct mh_shm_header {
         uint64_t incompatible_flags;
         uint8_t id[16];      /* random; names this segment for good */
         uint64_t total_size; /* bytes */
-        uint32_t uid;        /* of the user it belongs to */
+        uint32_t uid;        /* of the user it belongs to, in the user namespace of the daemon that made it */
         uint32_t state;      /* enum mh_shm_header_state; stored last */
         uint32_t n_slots;    /* a multiple of 512 */
         uint32_t n_clients;
@@ -121,6 +123,9 @@ struct mh_shm_header {
         uint64_t _pad[9];
 };
 
+/* Who believes a wrong namespace refuses to serve, so what somebody scribbled there must not look like one. */
+#define MH_SHM_NS_CHECK(pid_ns, time_ns) (~((pid_ns) ^ ((time_ns) << 32 | (time_ns) >> 32)))
+
 /* The daemon's identity, limits, high-water marks and search hints. On a page of its own, because it changes. */
 struct mh_shm_shared {
         /* written by the daemon only */
@@ -131,7 +136,10 @@ struct mh_shm_shared {
         /* per client, handles and bytes; UINT64_MAX: none. Enforced for those whose ledger the daemon writes */
         uint64_t limit_client_handles;
         uint64_t limit_client_scratch;
-        uint64_t _pad0[3];
+        /* where the daemon is, without which no pid and no start time in the segment means anything; 0: not known */
+        uint64_t daemon_pid_ns;   /* inode number of its /proc/self/ns/pid */
+        uint64_t daemon_time_ns;  /* and of its /proc/self/ns/time */
+        uint64_t daemon_ns_check; /* MH_SHM_NS_CHECK() of the two, or neither is known */
 
         /* raised by anybody, by compare-and-swap, after the pages were reserved; read often */
         uint32_t chunk_hwm; /* chunk descriptors below this are reserved; a multiple of 32 */
@@ -393,6 +401,7 @@ struct mh_shm_owners {
 static_assert(sizeof(struct mh_shm_region) == 16, "format");
 static_assert(sizeof(struct mh_shm_header) == 400, "format");
 static_assert(sizeof(struct mh_shm_shared) == 448, "format");
+static_assert(offsetof(struct mh_shm_shared, daemon_pid_ns) == 40, "format");
 static_assert(offsetof(struct mh_shm_shared, chunk_hwm) == 64, "format");
 static_assert(offsetof(struct mh_shm_shared, chunk_cursor) == 128, "format");
 static_assert(sizeof(struct mh_shm_intent) == 56, "format");

@@ -100,6 +100,7 @@ static void take_header(Segment *seg, int fd, const struct mh_shm_header *h)
                 .n_spans = h->n_spans,
                 .n_groups = h->n_groups,
                 .n_chunks = h->n_slots / MH_SHM_CHUNK_SLOTS,
+                .uid = h->uid,
         };
         memcpy(seg->id, h->id, sizeof(seg->id));
         memcpy(seg->regions, h->regions, sizeof(seg->regions));
@@ -292,8 +293,6 @@ int segment_load(Segment *ret, int fd)
         r = check_header(&h, (uint64_t)st.st_size);
         if (r < 0)
                 return r;
-        if (h.uid != geteuid())
-                return -EPERM;
         switch (h.state) {
         case MH_SHM_STATE_EMPTY:
                 return -EAGAIN;

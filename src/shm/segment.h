@@ -31,6 +31,7 @@ typedef struct Segment {
         uint64_t ledger_stride, ledger_slots, ledger_spans;
         uint64_t first_generation;
         uint32_t n_slots, n_clients, n_spans, n_groups, n_chunks;
+        uint32_t uid; /* the number that the user had in its daemon's user namespace */
         uint8_t id[16];
         struct mh_shm_region regions[MH_SHM_REGION_COUNT];
 
@@ -66,6 +67,7 @@ int segment_format(int fd, const SegmentConfig *config);
  * would lay out for these capacities. Nothing is mapped. *ret is filled but for the mappings.
  * -EPROTONOSUPPORT another format version or unknown incompatible flags; -EBADMSG not a segment, or damaged;
  * -EAGAIN one that was never finished; -EPERM of another user, or not a shared-memory object; -ESTALE closed for good.
+ * Whose it is the kernel says, who knows the user in every user namespace; the number in the header is for the daemon.
  */
 int segment_load(Segment *ret, int fd);
 

@@ -37,7 +37,7 @@ for compiler in ${CC:-cc} clang; do
 
         mkdir -m 700 "$work/run"
         export MONO_HANDLE_D_SOCKET=$work/run/socket MONO_HANDLE_D_BINARY=$root/bin/mono_handle_d
-        export MONO_HANDLE_D_IDLE_TIMEOUT=1
+        export MONO_HANDLE_D_IDLE_TIMEOUT=1 MONO_HANDLE_D_SWEEP=no
         LD_LIBRARY_PATH=$lib "$work/program" "$(pkg-config --modversion monohandle)"
 
         # It leaves by itself, now that nobody is there any more.

@@ -172,8 +172,13 @@ uint64_t stage_rss_kib(pid_t pid)
 static void run_daemon(const StageDaemon *d, const char *option, int log, pid_t parent)
 {
         char socket[96];
-        const char *argv[] = { stage_daemon_binary,       socket, "--log-target=stderr",
-                               "--idle-timeout=infinity", option, NULL };
+        const char *argv[] = { stage_daemon_binary,
+                               socket,
+                               "--log-target=stderr",
+                               "--idle-timeout=infinity",
+                               "--sweep=no",
+                               option,
+                               NULL };
 
         (void)snprintf(socket, sizeof(socket), "--socket=%s", d->socket);
         /* SIGTERM: when the benchmark is interrupted, its clients are dead too, and nothing is left behind. */

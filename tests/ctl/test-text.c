@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/process.h"
 #include "ctl/text.h"
+#include "shm/place.h"
 
 Test(text, escape)
 {
@@ -78,21 +79,31 @@ Test(text, type)
 
 Test(text, alive)
 {
+        struct mh_shm_shared here = {}, elsewhere = {};
+        ProcessPlace place;
         uint64_t started;
         pid_t pid;
 
+        process_place(&place);
+        place_write(&here, &place);
+        place.pid_namespace++;
+        place_write(&elsewhere, &place);
         cr_assert_eq(process_start_time(getpid(), &started), 0);
-        cr_assert_str_eq(text_alive((uint32_t)getpid(), started), "yes");
+        cr_assert_str_eq(text_alive(&here, (uint32_t)getpid(), started), "yes");
         /* Another process with that number. */
-        cr_assert_str_eq(text_alive((uint32_t)getpid(), started + 1), "no");
-        cr_assert_str_eq(text_alive((uint32_t)getpid(), 0), "unknown");
-        cr_assert_str_eq(text_alive(0, started), "unknown");
-        cr_assert_str_eq(text_alive(UINT32_MAX, started), "unknown");
+        cr_assert_str_eq(text_alive(&here, (uint32_t)getpid(), started + 1), "no");
+        cr_assert_str_eq(text_alive(&here, (uint32_t)getpid(), 0), "unknown");
+        cr_assert_str_eq(text_alive(&here, 0, started), "unknown");
+        cr_assert_str_eq(text_alive(&here, UINT32_MAX, started), "unknown");
+        cr_assert_str_eq(text_alive(&elsewhere, (uint32_t)getpid(), started), "unknown");
+        cr_assert_str_eq(text_alive(&elsewhere, (uint32_t)getpid(), started + 1), "unknown");
+        cr_assert_str_eq(text_alive(&(struct mh_shm_shared){}, (uint32_t)getpid(), started), "yes",
+                         "nobody said where");
 
         pid = fork();
         cr_assert_geq(pid, 0);
         if (pid == 0)
                 _exit(0);
         cr_assert_eq(waitpid(pid, NULL, 0), pid);
-        cr_assert_str_eq(text_alive((uint32_t)pid, 1), "no");
+        cr_assert_str_eq(text_alive(&here, (uint32_t)pid, 1), "no");
 }

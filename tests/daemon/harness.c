@@ -107,7 +107,7 @@ static const char *daemon_binary(void)
 
 void daemon_become(const Daemon *d, const char *const *arguments)
 {
-        const char *argv[ARGUMENTS_MAX + 6], *binary = daemon_binary();
+        const char *argv[ARGUMENTS_MAX + 7], *binary = daemon_binary();
         int log = open(d->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         char socket[128];
         size_t n = 0;
@@ -117,6 +117,7 @@ void daemon_become(const Daemon *d, const char *const *arguments)
         argv[n++] = socket;
         argv[n++] = "--log-target=stderr";
         argv[n++] = "--log-level=debug";
+        argv[n++] = "--sweep=no"; /* of other tests, what they left for a moment */
         for (size_t i = 0; arguments && arguments[i] && i < ARGUMENTS_MAX; i++)
                 argv[n++] = arguments[i];
         argv[n] = NULL;

@@ -262,6 +262,7 @@ void private_set_up(void)
         (void)snprintf(private_socket, sizeof(private_socket), "%s/socket", private_directory);
         (void)setenv("MONO_HANDLE_D_BINARY", binary, 1);
         (void)setenv("MONO_HANDLE_D_SOCKET", private_socket, 1);
+        (void)setenv("MONO_HANDLE_D_SWEEP", "no", 1); /* of other tests, what they left for a moment */
         (void)unsetenv("XDG_RUNTIME_DIR");
 }
 

@@ -37,7 +37,7 @@ if [ -z "$libdir" ]; then
         exit 0
 fi
 
-export LD_LIBRARY_PATH=$libdir MONO_HANDLE_D_SOCKET=$dir/socket
+export LD_LIBRARY_PATH=$libdir MONO_HANDLE_D_SOCKET=$dir/socket MONO_HANDLE_D_SWEEP=no
 "$daemon" 2>"$dir/daemon.log" &
 daemon_pid=$!
 # Calls that find nobody would start a daemon of their own.

@@ -98,6 +98,7 @@ static bool make_world(void)
         (void)setenv("MONO_HANDLE_D_BINARY", path, 1);
         (void)setenv("MONO_HANDLE_D_SOCKET", socket_path, 1);
         (void)setenv("MONO_HANDLE_D_IDLE_TIMEOUT", "3s", 1);
+        (void)setenv("MONO_HANDLE_D_SWEEP", "no", 1);
         (void)setenv("MONO_HANDLE_D_HANDLES", "262144", 1);
         (void)setenv("MONO_HANDLE_D_SCRATCH", "512M", 1);
         (void)unsetenv("XDG_RUNTIME_DIR");

@@ -116,6 +116,7 @@ static _Noreturn void become_daemon(const Stage *s, int go, pid_t parent)
                                "--scratch=4M",
                                "--idle-timeout=infinity",
                                "--log-target=stderr",
+                               "--sweep=no",
                                NULL };
 
         (void)snprintf(socket, sizeof(socket), "--socket=%s", s->socket);

@@ -458,9 +458,11 @@ Test(process, threads_that_come_and_go, .init = make_file)
 /* Another pid namespace, but the old /proc: numbers there mean other processes. */
 static void look_from_elsewhere(int ready)
 {
+        ProcessPlace before, after;
         uint64_t v;
         pid_t pid;
 
+        process_place(&before);
         if (unshare(CLONE_NEWPID) < 0) {
                 (void)!write(ready, "s", 1);
                 _exit(0);
@@ -472,7 +474,9 @@ static void look_from_elsewhere(int ready)
                 (void)waitpid(pid, &status, 0);
                 _exit(status != 0);
         }
-        if (process_start_time(getpid(), &v) == -EOPNOTSUPP && process_maps_file(getpid(), 1, 1) == -EOPNOTSUPP)
+        process_place(&after);
+        if (process_start_time(getpid(), &v) == -EOPNOTSUPP && process_maps_file(getpid(), 1, 1) == -EOPNOTSUPP &&
+            process_place_differs(&before, &after))
                 (void)!write(ready, "y", 1);
         _exit(0);
 }
@@ -494,4 +498,27 @@ Test(process, foreign_proc_says_nothing)
         if (byte == 's')
                 cr_skip_test("may not make a pid namespace");
         cr_assert_eq(byte, 'y');
+}
+
+/* ---------------------------------------------------------------------------------------------- places */
+
+Test(process, a_place_differs_where_both_are_known)
+{
+        ProcessPlace here, there;
+
+        process_place(&here);
+        cr_assert_neq(here.pid_namespace, 0);
+        cr_expect(!process_place_differs(&here, &here));
+        there = here;
+        there.pid_namespace++;
+        cr_expect(process_place_differs(&here, &there));
+        cr_expect(process_place_differs(&there, &here));
+        there.pid_namespace = 0;
+        cr_expect(!process_place_differs(&here, &there));
+        cr_expect(!process_place_differs(&there, &here));
+        here.time_namespace = 7;
+        there.time_namespace = 8;
+        cr_expect(process_place_differs(&here, &there));
+        there.time_namespace = 0;
+        cr_expect(!process_place_differs(&here, &there));
 }

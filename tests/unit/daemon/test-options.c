@@ -24,6 +24,7 @@ static const struct {
         { "--scratch", "MONO_HANDLE_D_SCRATCH", "1T", "65535" },
         { "--client-handles", "MONO_HANDLE_D_CLIENT_HANDLES", "7", "0" },
         { "--client-scratch", "MONO_HANDLE_D_CLIENT_SCRATCH", "4K", "much" },
+        { "--sweep", "MONO_HANDLE_D_SWEEP", "no", "maybe" },
         { "--log-level", "MONO_HANDLE_D_LOG_LEVEL", "debug", "loud" },
         { "--log-target", "MONO_HANDLE_D_LOG_TARGET", "stderr", "printer" },
 };
@@ -77,6 +78,7 @@ Test(options, defaults)
         cr_assert_eq(o.segment.limit_client_handles, 1 << 20);
         cr_assert_eq(o.segment.limit_client_scratch, o.segment.scratch_bytes);
         cr_assert_eq(o.segment.first_generation, 0);
+        cr_assert(o.sweep);
         cr_assert_eq(o.log_level, LOG_INFO);
         cr_assert_eq(o.log_target, LOG_TARGET_AUTO);
 
@@ -107,7 +109,7 @@ Test(options, values_arrive)
 
         cr_assert_eq(PARSE(&o, "--socket=/tmp/s", "--idle-timeout=0", "--hello-timeout=infinity", "--connections=7",
                            "--handles=1024", "--clients=2", "--scratch=128K", "--client-handles=9",
-                           "--client-scratch=64K", "--log-level=4", "--log-target=journal"),
+                           "--client-scratch=64K", "--sweep=no", "--log-level=4", "--log-target=journal"),
                      OPTIONS_RUN);
         cr_assert_str_eq(o.socket, "/tmp/s");
         cr_assert_eq(o.idle_timeout_usec, 0);
@@ -118,6 +120,7 @@ Test(options, values_arrive)
         cr_assert_eq(o.segment.scratch_bytes, 128 << 10);
         cr_assert_eq(o.segment.limit_client_handles, 9);
         cr_assert_eq(o.segment.limit_client_scratch, 64 << 10);
+        cr_assert(!o.sweep);
         cr_assert_eq(o.log_level, LOG_WARNING);
         cr_assert_eq(o.log_target, LOG_TARGET_JOURNAL);
 }
