@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "lib/deadline.h"
 #include "lib/private.h"
+#include "tools/say.h"
 #include "tools/under.h"
 
 #define CLIENTS 50U
@@ -128,7 +129,7 @@ Test(storm, the_daemon_is_killed_in_a_loop)
         cr_expect(private_settled(CLIENTS + 1, told.handles));
         cr_expect_eq(private_verify(&stats), 0);
         cr_expect_eq(stats.blocks, told.blocks);
-        (void)fprintf(stderr, "# %u kills, %" PRIu64 " operations, the longest %" PRIu64 " us\n", kills,
+        (void)fprintf(say_stream(), "# %u kills, %" PRIu64 " operations, the longest %" PRIu64 " us\n", kills,
                       told.operations, told.longest);
 
         told = storm_tell(&s, "leave\n");
