@@ -96,7 +96,6 @@ static int adopt_all(Server *s, Found *found)
 {
         int r;
 
-        trim_recover(&s->store.segment);
         for (uint32_t id = 1; id < s->n_ids && !sigbus_hit(); id++) {
                 r = adopt_entry(s, id, found);
                 if (r < 0)
@@ -117,6 +116,7 @@ int adopt_segment(Server *s, AdoptFrom from)
         r = server_open_tables(s);
         if (r >= 0) {
                 sign(s);
+                trim_recover(&s->store.segment);
                 if (from != ADOPT_NEW)
                         r = adopt_all(s, &found);
         }

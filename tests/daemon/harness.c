@@ -24,6 +24,7 @@
 #include "base/process.h"
 #include "base/random.h"
 #include "daemon/record.h"
+#include "tools/say.h"
 
 #define ARGUMENTS_MAX 24
 
@@ -78,9 +79,9 @@ void harness_note(const char *format, ...)
         va_list ap;
 
         va_start(ap, format);
-        (void)fputs("# ", stderr);
-        (void)vfprintf(stderr, format, ap);
-        (void)fputc('\n', stderr);
+        (void)fputs("# ", say_stream());
+        (void)vfprintf(say_stream(), format, ap);
+        (void)fputc('\n', say_stream());
         va_end(ap);
 }
 
@@ -206,7 +207,7 @@ static void show_log(const Daemon *d)
         char line[1024];
 
         while (f && fgets(line, sizeof(line), f))
-                (void)fprintf(stderr, "# %s", line);
+                (void)fprintf(say_stream(), "# %s", line);
 }
 
 static void remove_segment(const Daemon *d)
@@ -285,7 +286,7 @@ uint64_t daemon_segment_kib(const Daemon *d)
 
 static void on_finding(const VerifyFinding *finding, void *userdata)
 {
-        (void)fprintf(stderr, "# %s: %s\n", finding->rule, finding->text);
+        (void)fprintf(say_stream(), "# %s: %s\n", finding->rule, finding->text);
 }
 
 void daemon_verify(const Daemon *d, VerifyStats *ret)

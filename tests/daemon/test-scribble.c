@@ -9,24 +9,29 @@
 #include "harness.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/atomics.h"
 #include "base/cleanup.h"
+#include "base/random.h"
 #include "lib/client.h"
 #include "monohandle.h"
 #include "shm/words.h"
 #include "tools/under.h"
 
 #define ROUNDS         10000U
-#define BATCH          50U /* rounds of one scribbler */
+#define BATCH          50U /* rounds of one scribbler, unless it is one that goes on until it is killed */
+#define KILL_EVERY     3U  /* batches */
 #define RESTART_EVERY  8U  /* batches */
 #define WRITES         12U /* of a round, at most */
 #define OBJECTS        24U /* of each kind, of each who is not to suffer */
@@ -39,7 +44,9 @@ static const char *const arguments[] = { "--handles=4096", "--clients=64", "--sc
 /* ------------------------------------------------------------------------------------------------ whom it shall not hit */
 
 typedef struct Victims {
-        bool spare; /* write where their objects are not */
+        bool spare;     /* write where their objects are not */
+        bool endless;   /* go on until killed */
+        uint64_t *done; /* rounds, in memory that the scribbler shares with the test */
         uint32_t direct, wire;
         mh_handle handles[2 * OBJECTS];
         mh_scratch blocks[2 * OBJECTS];
@@ -369,8 +376,10 @@ static int scribble(const Daemon *d, int tell, void *argument)
                 if (i % 3 == 0)
                         (void)mh_scratch_give(c, s, h);
         }
-        for (unsigned i = 0; i < BATCH; i++)
+        while (v->endless || load_relaxed(v->done) < BATCH) {
                 scribble_round(&c->segment, v, &r);
+                (void)fetch_add_relaxed(v->done, 1); /* read by the test, which wants no order */
+        }
         child_tell(tell, &c->id, sizeof(c->id));
         return 0;
 }
@@ -381,6 +390,10 @@ typedef struct Others {
         mh_client *direct;
         Raw wire;
         Victims v;
+        uint64_t random;
+        uint64_t rounds;                    /* that were done, of batches with an end */
+        uint64_t more;                      /* of endless ones */
+        unsigned finished, killed, crashed; /* batches */
 } Others;
 
 static void fill_block(uint8_t *data, uint64_t size, uint64_t seed)
@@ -427,11 +440,26 @@ static void prepare_wire(Others *o)
         }
 }
 
+/* Another one each time, so that there is something to find each time; MONO_HANDLE_TEST_SEED replays one. */
+static void choose_seed(Others *o)
+{
+        const char *seed = getenv("MONO_HANDLE_TEST_SEED");
+
+        if (seed)
+                o->random = strtoull(seed, NULL, 0);
+        else
+                cr_assert_geq(random_u64(&o->random), 0);
+        harness_note("MONO_HANDLE_TEST_SEED=%" PRIu64, o->random);
+}
+
 static void prepare(Others *o, bool spare)
 {
         mh_scratch gap;
 
-        *o = (Others){ .v = { .spare = spare, .seed = 1 } };
+        *o = (Others){ .v = { .spare = spare } };
+        choose_seed(o);
+        o->v.done = mmap(NULL, MH_SHM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        cr_assert_neq(o->v.done, MAP_FAILED);
         daemon_start(&the_daemon, arguments);
         cr_assert_eq(mh_attach(&o->direct, the_daemon.socket, MH_ATTACH_NO_SPAWN), 0);
         cr_assert(o->direct->mapped);
@@ -533,6 +561,47 @@ static unsigned burials(void)
         return daemon_said(&the_daemon, "died holding");
 }
 
+/* Waits for its last word, or its end. Did it get so far? */
+static bool hear_end(const Child *c)
+{
+        struct pollfd p = { .fd = c->ready, .events = POLLIN };
+        uint64_t deadline = deadline_msec(3 * WAIT_MSEC);
+        uint32_t id;
+
+        while (poll(&p, 1, 20) <= 0)
+                cr_assert_leq(now_msec(), deadline, "a scribbler neither ends nor crashes");
+        return read(c->ready, &id, sizeof(id)) == sizeof(id);
+}
+
+/* It has no end of its own: so it dies in the middle of a round, after so many. */
+static void let_work(const Others *o, const Child *c, uint64_t rounds)
+{
+        struct pollfd p = { .fd = c->ready, .events = POLLIN };
+        uint64_t deadline = deadline_msec(3 * WAIT_MSEC);
+
+        while (load_relaxed(o->v.done) < rounds && poll(&p, 1, 0) == 0) {
+                cr_assert_leq(now_msec(), deadline, "a scribbler neither writes nor crashes");
+                (void)sched_yield();
+        }
+}
+
+static void end_batch(Others *o, Child *c)
+{
+        bool finished = false;
+        int status;
+
+        if (o->v.endless)
+                let_work(o, c, 1 + below(&o->random, BATCH));
+        else
+                finished = hear_end(c);
+        (void)kill(c->pid, SIGKILL);
+        status = child_wait(c);
+        *(o->v.endless ? &o->more : &o->rounds) += load_relaxed(o->v.done);
+        o->finished += finished;
+        o->killed += !finished && status == 128 + SIGKILL;
+        o->crashed += !finished && status != 128 + SIGKILL;
+}
+
 static void one_batch(Others *o)
 {
         _cleanup_close_ int fd = -1;
@@ -542,17 +611,12 @@ static void one_batch(Others *o)
         VerifyStats stats;
         Child c;
 
-        o->v.seed += 1000;
+        o->v.seed = random_of(&o->random);
+        store_relaxed(o->v.done, 0); /* nobody else is there yet */
         child_start(&c, &the_daemon, scribble, &o->v);
         child_hear(&c, &id, sizeof(id));
         work_on_it(o);
-        /* Killed before it is done, too. */
-        if (o->v.seed % 3000 != 0) {
-                struct pollfd p = { .fd = c.ready, .events = POLLIN };
-
-                (void)poll(&p, 1, 60000);
-        }
-        child_kill(&c);
+        end_batch(o, &c);
         WAIT_FOR(burials() > before);
         work_on_it(o);
         /* Nor do those who only look come to grief. */
@@ -586,26 +650,36 @@ static void check_idle(void)
         cr_expect_leq(cpu_msec() - cpu, 300, "the daemon spins");
 }
 
+static void check_all(Others *o)
+{
+        if (o->v.spare) {
+                check_direct(o);
+                check_wire(o);
+        }
+}
+
+/* A scribbler may crash, of what it wrote itself; but then its rounds have to be done by others. */
 static void scribble_all(Others *o)
 {
-        unsigned n = MAX(ROUNDS / BATCH / under_slowness(), 5U);
+        unsigned rounds = MAX(ROUNDS / under_slowness(), 5 * BATCH), most = 3 * rounds / BATCH, n = 0;
 
-        for (unsigned i = 1; i <= n; i++) {
+        for (; o->rounds < rounds && n < most; n++) {
+                o->v.endless = n % KILL_EVERY == KILL_EVERY - 1;
                 one_batch(o);
-                if (o->v.spare) {
-                        check_direct(o);
-                        check_wire(o);
-                }
-                if (i % RESTART_EVERY == 0) {
+                check_all(o);
+                if (n % RESTART_EVERY == RESTART_EVERY - 1) {
                         restart(o);
-                        if (o->v.spare) {
-                                check_direct(o);
-                                check_wire(o);
-                        }
+                        check_all(o);
                 }
         }
         check_idle();
-        harness_note("%u rounds", n * BATCH);
+        harness_note("%" PRIu64 " rounds, and %" PRIu64 " of those killed; batches: %u finished, %u killed, %u crashed",
+                     o->rounds, o->more, o->finished, o->killed, o->crashed);
+        cr_assert_geq(o->rounds, rounds);
+        cr_assert_geq(o->finished, rounds / BATCH / 2, "too many crashed");
+        cr_assert_geq(o->killed, n / KILL_EVERY / 2, "too few were killed");
+        cr_assert_eq(o->finished + o->killed + o->crashed, n);
+        cr_assert_eq(munmap(o->v.done, MH_SHM_PAGE), 0);
 }
 
 Test(scribble, what_was_not_hit_stays_right)
@@ -631,6 +705,148 @@ Test(scribble, anything_at_all)
         o.direct = mh_detach(o.direct);
         raw_done(&o.wire);
         cr_expect_eq(daemon_stop(&the_daemon), 0);
+        harness_pass();
+}
+
+/* ------------------------------------------------------------------------------------------------ one word, without end */
+
+#define HITS 1000U /* as dense as they can be, and then they are counted */
+
+typedef struct Aim {
+        unsigned meetings; /* that are enough */
+        uint64_t *done;    /* how often it wrote, in memory shared with the test */
+        uint64_t gen;
+        uint32_t slot;
+} Aim;
+
+/* The mark below which descriptors of chunks exist. Whoever opens a chunk raises it, and looks again. */
+static void lower_the_mark(const Segment *seg, const Aim *aim, unsigned i)
+{
+        store_relaxed(&seg->shared->chunk_hwm, 0); /* relaxed: it is nonsense, and has no pair */
+}
+
+/* The state of a slot that the daemon has reserved and is about to make LIVE. The hint makes it the next candidate, too. */
+static void free_the_slot(const Segment *seg, const Aim *aim, unsigned i)
+{
+        unsigned bit = aim->slot % MH_SHM_CHUNK_SLOTS;
+
+        store_relaxed(&seg->slots[aim->slot].state, state_make(aim->gen, MH_SHM_PHASE_FREE, 0, 0)); /* as above */
+        if (i % 64 == 0)
+                store_relaxed(&seg->chunks[aim->slot / MH_SHM_CHUNK_SLOTS].taken[bit / 64], 0);
+}
+
+static int write_without_end(const Daemon *d, const Aim *aim,
+                             void (*hit)(const Segment *seg, const Aim *aim, unsigned i))
+{
+        mh_client *c = NULL;
+
+        if (mh_attach(&c, d->socket, MH_ATTACH_NO_SPAWN) < 0 || !c->mapped)
+                return 10;
+        (void)alarm(300);
+        for (;;) {
+                for (unsigned i = 0; i < HITS; i++)
+                        hit(&c->segment, aim, i);
+                (void)fetch_add_relaxed(aim->done, HITS); /* read by the test, which wants no order */
+        }
+}
+
+static int lower_without_end(const Daemon *d, int tell, void *argument)
+{
+        return write_without_end(d, argument, lower_the_mark);
+}
+
+static int free_without_end(const Daemon *d, int tell, void *argument)
+{
+        return write_without_end(d, argument, free_the_slot);
+}
+
+/* Each is answered: with a handle, or with an error that says that there is none to be had. True: a handle. */
+static bool new_is_answered(Raw *wire, uint64_t *ret_handle)
+{
+        int k = raw_new(wire, 1, ret_handle);
+
+        cr_assert(k == 0 || k == -ENOSPC || k == -EIO || k == -ESTALE, "new: %d", k);
+        return k == 0;
+}
+
+/* Until the daemon has noticed often enough that it is not alone, which it tells by an error. A slot is left alone after that. */
+static void ask_until_met(Raw *wire, const Aim *aim)
+{
+        uint64_t deadline = deadline_msec(2 * WAIT_MSEC), handle;
+        unsigned asked = 0, met = 0;
+
+        for (; met < aim->meetings && now_msec() < deadline; asked++)
+                if (!new_is_answered(wire, &handle))
+                        met++;
+                else
+                        (void)raw_close(wire, handle, NULL);
+        harness_note("%u requests, of which %u met the scribbler, who wrote %" PRIu64 " times", asked, met,
+                     load_relaxed(aim->done));
+}
+
+/* On a processor of its own, where there are two: else it only writes while the daemon does nothing. */
+static void pin(pid_t pid, unsigned which)
+{
+        cpu_set_t all, one;
+
+        CPU_ZERO(&one);
+        cr_assert_eq(sched_getaffinity(0, sizeof(all), &all), 0);
+        for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+                if (CPU_ISSET(cpu, &all) && which-- == 0)
+                        CPU_SET(cpu, &one);
+        (void)sched_setaffinity(pid, sizeof(one), &one);
+}
+
+static void with_a_scribbler(Raw *wire, Aim *aim, ChildFn fn)
+{
+        unsigned before = burials();
+        uint64_t handle;
+        Child c;
+
+        aim->done = mmap(NULL, MH_SHM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        cr_assert_neq(aim->done, MAP_FAILED);
+        child_start(&c, &the_daemon, fn, aim);
+        WAIT_FOR(load_relaxed(aim->done) > 0);
+        pin(the_daemon.pid, 0);
+        pin(c.pid, 1);
+        ask_until_met(wire, aim);
+        child_kill(&c);
+
+        /* And when it is over: the same daemon answers, buries, and does nothing. */
+        (void)new_is_answered(wire, &handle);
+        WAIT_FOR(burials() > before);
+        check_idle();
+        raw_done(wire);
+        WAIT_FOR(burials() > before + 1);
+        cr_expect_eq(daemon_stop(&the_daemon), 0, "the same daemon all the time");
+        cr_assert_eq(munmap(aim->done, MH_SHM_PAGE), 0);
+}
+
+Test(scribble, the_mark_of_the_chunks_is_lowered_without_end)
+{
+        uint64_t handle;
+        Aim aim = { .meetings = 3 };
+        Raw wire;
+
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=8M", NULL });
+        cr_assert_eq(raw_attach(&wire, &the_daemon, 0), 0);
+        cr_assert_eq(raw_new(&wire, 1, &handle), 0);
+        with_a_scribbler(&wire, &aim, lower_without_end);
+        harness_pass();
+}
+
+Test(scribble, the_state_of_a_slot_is_written_without_end)
+{
+        uint64_t handle;
+        Aim aim;
+        Raw wire;
+
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=8M", "--handles=512", NULL });
+        cr_assert_eq(raw_attach(&wire, &the_daemon, 0), 0);
+        cr_assert_eq(raw_new(&wire, 1, &handle), 0);
+        aim = (Aim){ .meetings = 1, .slot = handle_slot(handle), .gen = handle_generation(handle) + 1 };
+        cr_assert_eq(raw_close(&wire, handle, NULL), 0);
+        with_a_scribbler(&wire, &aim, free_without_end);
         harness_pass();
 }
 

@@ -15,9 +15,11 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "lib/client.h"
 #include "monohandle.h"
 
 DAEMON_SUITE(space);
@@ -194,6 +196,41 @@ Test(space, open)
         harness_pass();
 }
 
+/* So many clients that the next one's holder bits are not in the slots, but in words that need memory of their own. */
+static void crowd(Raw *clients)
+{
+        for (unsigned i = 0; i < MH_SHM_GROUP_CLIENTS; i++)
+                cr_assert_eq(raw_attach(&clients[i], &the_daemon, 0), 0);
+}
+
+static void uncrowd(Raw *clients)
+{
+        for (unsigned i = 0; i < MH_SHM_GROUP_CLIENTS; i++)
+                raw_done(&clients[i]);
+}
+
+/* An open then needs two pages for each chunk of slots, and either may be the one that is missing. */
+Test(space, open_by_one_of_many)
+{
+        static Raw many[MH_SHM_GROUP_CLIENTS];
+        uint64_t handle;
+        Raw r;
+
+        small_shm("64M");
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=1M", "--clients=128", NULL });
+        crowd(many);
+        cr_assert_eq(raw_attach(&r, &the_daemon, 0), 0);
+        cr_assert_geq(r.id, MH_SHM_GROUP_CLIENTS);
+        cr_assert_eq(raw_new(&many[0], 1, &next_to_open), 0);
+        for (unsigned i = 1; i < 512 * 80; i++)
+                cr_assert_eq(raw_new(&many[0], 1, &handle), 0);
+        exhaust(&r, ask_open, 60);
+        daemon_verify(&the_daemon, NULL);
+        raw_done(&r);
+        uncrowd(many);
+        harness_pass();
+}
+
 /* What is full stays usable: to close, to free, to detach and to reap takes no memory. */
 Test(space, giving_back_needs_none)
 {
@@ -291,7 +328,7 @@ Test(space, direct_attach)
         harness_pass();
 }
 
-static int direct_new(mh_client *c)
+static int direct_news(mh_client *c)
 {
         mh_handle h;
         void *payload;
@@ -330,7 +367,7 @@ static int direct_large(mh_client *c)
         return direct_scratch(c, 70000);
 }
 
-static int direct_open(mh_client *c)
+static int direct_opens(mh_client *c)
 {
         int k = mh_open(c, next_to_open, NULL);
 
@@ -380,7 +417,7 @@ static void run_direct(int (*ask)(mh_client *c), off_t most)
 
 Test(space, direct_new_handles)
 {
-        run_direct(direct_new, 120);
+        run_direct(direct_news, 120);
 }
 
 Test(space, direct_small_scratch)
@@ -407,11 +444,44 @@ Test(space, direct_open)
         for (unsigned i = 1; i < 512 * 80; i++)
                 cr_assert_eq(mh_new(maker, 1, &h), 0);
         next_to_open = first;
-        exhaust_direct(c, direct_open, 40);
+        exhaust_direct(c, direct_opens, 40);
         daemon_verify(&the_daemon, NULL);
         c = mh_detach(c);
         maker = mh_detach(maker);
         harness_pass();
+}
+
+/* The same as in open_by_one_of_many, but that it is this process that touches those words; and to make a handle takes them, too. */
+static void run_direct_of_many(int (*ask)(mh_client *c), off_t most)
+{
+        static Raw many[MH_SHM_GROUP_CLIENTS];
+        uint64_t handle;
+        mh_client *c;
+
+        small_shm("64M");
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=1M", "--clients=128", NULL });
+        crowd(many);
+        c = attach_direct();
+        cr_assert_geq(mh_client_id(c), MH_SHM_GROUP_CLIENTS);
+        cr_assert_eq(raw_new(&many[0], 1, &next_to_open), 0);
+        for (unsigned i = 1; i < 512 * 80; i++)
+                cr_assert_eq(raw_new(&many[0], 1, &handle), 0);
+        exhaust_direct(c, ask, most);
+        daemon_verify(&the_daemon, NULL);
+        c = mh_detach(c);
+        daemon_verify(&the_daemon, NULL);
+        uncrowd(many);
+        harness_pass();
+}
+
+Test(space, direct_open_by_one_of_many)
+{
+        run_direct_of_many(direct_opens, 60);
+}
+
+Test(space, direct_new_by_one_of_many)
+{
+        run_direct_of_many(direct_news, 120);
 }
 
 /* To close, to free, to give and to die takes no memory. */
@@ -443,6 +513,112 @@ Test(space, direct_giving_back_needs_none)
         c = mh_detach(c);
         other = mh_detach(other);
         unfill(filler);
+        daemon_verify(&the_daemon, NULL);
+        cr_expect_eq(daemon_stop(&the_daemon), 0);
+        harness_pass();
+}
+
+/* ------------------------------------------------------------------------------------------------ no descriptor */
+
+/* What a child says; it has no descriptors to say it by. */
+enum child_result {
+        CHILD_GOOD = 40,
+        CHILD_ATTACH,
+        CHILD_HAS_ONE,
+        CHILD_ERROR,
+        CHILD_NOT_FULL,
+        CHILD_STAYS_FULL
+};
+
+/* Where the segment's descriptor was closed behind the library's back, memory is reserved through the mapping. */
+static int exhaust_without_descriptor(mh_client *c, int (*ask)(mh_client *c), off_t leave)
+{
+        int k;
+
+        (void)fill(leave);
+        closefrom(3);
+        if (guard_holds(&c->segment_fd))
+                return CHILD_HAS_ONE;
+        for (unsigned i = 0; (k = ask(c)) == 0; i++)
+                if (i == 1000000)
+                        return CHILD_NOT_FULL;
+        if (k != -ENOSPC)
+                return CHILD_ERROR;
+        (void)unlink("/dev/shm/filler");
+        return ask(c) == 0 ? CHILD_GOOD : CHILD_STAYS_FULL;
+}
+
+static int without_descriptor(const Daemon *d, int tell, void *argument)
+{
+        static int (*const asks[])(mh_client * c) = { direct_news, direct_small, direct_large };
+        mh_client *c = NULL;
+
+        if (mh_attach(&c, d->socket, MH_ATTACH_NO_SPAWN) < 0 || !c->mapped)
+                return CHILD_ATTACH;
+        for (unsigned i = 0; i < ELEMENTSOF(asks); i++)
+                for (off_t leave = 0; leave < 80; leave += 4) {
+                        int k = exhaust_without_descriptor(c, asks[i], leave);
+
+                        if (k != CHILD_GOOD)
+                                return k;
+                }
+        return CHILD_GOOD;
+}
+
+Test(space, direct_without_a_descriptor)
+{
+        VerifyStats stats;
+        mh_client *other;
+        Child c;
+
+        small_shm("64M");
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=48M", NULL });
+        other = attach_direct();
+        child_start(&c, &the_daemon, without_descriptor, NULL);
+        cr_expect_eq(child_wait(&c), CHILD_GOOD);
+        WAIT_FOR(daemon_said(&the_daemon, "died holding") == 1);
+        daemon_verify(&the_daemon, &stats);
+        cr_expect_eq(stats.handles + stats.blocks, 0);
+        other = mh_detach(other);
+        cr_expect_eq(daemon_stop(&the_daemon), 0);
+        harness_pass();
+}
+
+/* ------------------------------------------------------------------------------------------------ memory comes back */
+
+static uint64_t free_kib(void)
+{
+        struct statfs f;
+
+        cr_assert_eq(statfs("/dev/shm", &f), 0);
+        return (uint64_t)f.f_bfree * (uint64_t)f.f_bsize / 1024;
+}
+
+/* The daemon needs some to give back chunks that nobody uses any more; and there is not one page. */
+Test(space, empty_chunks_are_given_back_where_there_is_no_memory)
+{
+        static mh_handle h[100000];
+        unsigned n = 0;
+        mh_scratch s;
+        mh_client *c;
+        int filler;
+
+        small_shm("24M");
+        daemon_start(&the_daemon, (const char *const[]){ "--scratch=8M", NULL });
+        c = attach_direct();
+        while (n < ELEMENTSOF(h) && mh_new(c, 1, &h[n]) == 0)
+                n++;
+        cr_assert_geq(n, 20 * MH_SHM_CHUNK_SLOTS);
+        filler = fill(0);
+        cr_assert_eq(free_kib(), 0);
+        for (unsigned i = 0; i < n; i++)
+                cr_assert_eq(mh_close(c, h[i], NULL), 0);
+        /* A chunk is 64 KiB; half of them will do, because some are kept. */
+        WAIT_FOR(free_kib() >= n / MH_SHM_CHUNK_SLOTS * 64 / 2);
+        cr_expect_eq(mh_scratch_alloc(c, 100, &s), 0);
+        cr_expect_eq(mh_scratch_free(c, s), 0);
+        unfill(filler);
+        c = mh_detach(c);
         daemon_verify(&the_daemon, NULL);
         cr_expect_eq(daemon_stop(&the_daemon), 0);
         harness_pass();

@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "lib/deadline.h"
+#include "tools/say.h"
 
 char private_directory[64];
 char private_socket[80];
@@ -209,7 +210,7 @@ void private_forget_segment(void)
 
 static void print_finding(const VerifyFinding *finding, void *userdata)
 {
-        (void)fprintf(stderr, "# %s: %s\n", finding->rule, finding->text);
+        (void)fprintf(say_stream(), "# %s: %s\n", finding->rule, finding->text);
 }
 
 int private_verify(VerifyStats *ret)
@@ -246,7 +247,8 @@ bool private_settled(uint32_t clients, uint64_t handles)
 
         if (private_poll(is_as_expected, &e))
                 return true;
-        (void)fprintf(stderr, "# %u clients and %llu handles\n", e.found.clients, (unsigned long long)e.found.handles);
+        (void)fprintf(say_stream(), "# %u clients and %llu handles\n", e.found.clients,
+                      (unsigned long long)e.found.handles);
         return false;
 }
 
@@ -257,6 +259,7 @@ void private_set_up(void)
         const char *binary = getenv("MONO_HANDLE_TEST_DAEMON");
 
         cr_assert_not_null(binary, "run me by meson test");
+        (void)say_stream(); /* for children, too */
         (void)strcpy(private_directory, "/tmp/mh-lib-XXXXXX");
         cr_assert_not_null(mkdtemp(private_directory));
         (void)snprintf(private_socket, sizeof(private_socket), "%s/socket", private_directory);

@@ -19,6 +19,7 @@
 #include "lib/deadline.h"
 #include "lib/private.h"
 #include "monohandle.h"
+#include "tools/say.h"
 
 #define CLIENTS 8
 #define HELD    16
@@ -50,15 +51,15 @@ typedef struct Belief {
         mh_scratch scratch;
 } Belief;
 
-#define TRY(expression)                                                                                        \
-        do {                                                                                                   \
-                int try_r = (expression);                                                                      \
-                if (try_r < 0) {                                                                               \
-                        (void)fprintf(stderr, "# %d: line %d: %s: %s\n", (int)getpid(), __LINE__, #expression, \
-                                      strerror(-try_r));                                                       \
-                        return __LINE__;                                                                       \
-                }                                                                                              \
-                board_count();                                                                                 \
+#define TRY(expression)                                                                                              \
+        do {                                                                                                         \
+                int try_r = (expression);                                                                            \
+                if (try_r < 0) {                                                                                     \
+                        (void)fprintf(say_stream(), "# %d: line %d: %s: %s\n", (int)getpid(), __LINE__, #expression, \
+                                      strerror(-try_r));                                                             \
+                        return __LINE__;                                                                             \
+                }                                                                                                    \
+                board_count();                                                                                       \
         } while (0)
 
 static void board_count(void)
@@ -195,7 +196,7 @@ Test(restart, every_request_takes_effect_once)
                 cr_expect_eq(private_wait(pids[i]), 0);
         cr_expect(private_settled(0, 0));
         cr_expect_leq(private_daemons(), 1);
-        (void)fprintf(stderr, "# %u kills, %llu requests\n", kills, (unsigned long long)board->requests);
+        (void)fprintf(say_stream(), "# %u kills, %llu requests\n", kills, (unsigned long long)board->requests);
 }
 
 /* A daemon that is there and does not move: who asks it waits, and then gives up the connection, and with it, without a map of the

@@ -20,6 +20,7 @@
 #include "lib/deadline.h"
 #include "lib/private.h"
 #include "monohandle.h"
+#include "tools/say.h"
 
 #define PROCESSES 20
 
@@ -188,7 +189,7 @@ static int come_and_go(void *arg)
                 int r = mh_attach(&c, NULL, 0);
 
                 if (r < 0 || mh_new(c, MH_TYPE_EVENT, &h) < 0) {
-                        (void)fprintf(stderr, "# %u: %s\n", i, strerror(-r));
+                        (void)fprintf(say_stream(), "# %u: %s\n", i, strerror(-r));
                         return 1;
                 }
                 if (mh_detach(c))

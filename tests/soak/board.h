@@ -73,7 +73,7 @@ typedef struct Board {
         uint64_t resume; /* and the last one that is over */
         uint64_t leave;
         uint64_t failed;
-        uint64_t forks, execs, attachments, closefroms, threads, stale;
+        uint64_t forks, execs, attachments, closefroms, threads, stale, again;
         uint64_t n_players;
         mh_handle pool[2][POOL_SIZE]; /* made by clients that map the segment, and by others */
         Player player[PLAYERS_MAX];

@@ -544,14 +544,14 @@ static void print_end(bool good, uint64_t seed)
         (void)printf(
                 "%s after %.0f s: %llu operations, %llu clients killed (%llu times half of them at once), %llu frozen; "
                 "%llu daemons killed, %llu frozen; %llu forks, %llu execs, %llu times attached anew, %llu closefrom(), "
-                "%llu threads; %llu verifications; longest operation %.1f s (%s), longest wait for the dead %.1f s; "
+                "%llu threads; %llu times busy; %llu verifications; longest operation %.1f s (%s), longest wait for the dead %.1f s; "
                 "seed %llu\n",
                 good ? "ok" : "FAILED", seconds(), (unsigned long long)operations_so_far(),
                 (unsigned long long)count.kills, (unsigned long long)count.massacres, (unsigned long long)count.freezes,
                 (unsigned long long)count.daemon_kills, (unsigned long long)count.daemon_freezes,
                 (unsigned long long)board->forks, (unsigned long long)board->execs,
                 (unsigned long long)board->attachments, (unsigned long long)board->closefroms,
-                (unsigned long long)board->threads, (unsigned long long)count.stops,
+                (unsigned long long)board->threads, (unsigned long long)board->again, (unsigned long long)count.stops,
                 (double)count.longest / DEADLINE_SECOND, operation_name(count.longest_who),
                 (double)count.settle_longest / DEADLINE_SECOND, (unsigned long long)seed);
 }

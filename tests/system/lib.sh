@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 #
 # For the scripts that run in tests/world: each test is a function that runs in a shell of its own, where the first
-# command that fails ends it. The result is TAP. What a function printed stands in it as a comment if it failed.
+# command that fails ends it. The result is TAP. What a function printed stands in it as a comment if it failed,
+# and of one that did not, the lines that are comments.
 #
 #   test_this() { ... }             # $1 is the uid where there is one
 #   run_for_each_user test_this test_that
@@ -44,7 +45,8 @@ run_as() {
         )
         rc=$?
         case $rc in
-        0)  echo "ok $count - $name" ;;
+        0)  printf '%s\n' "$output" | grep '^# ' || true
+            echo "ok $count - $name" ;;
         77) echo "ok $count - $name # SKIP ${output##*$'\n'}" ;;
         *)  printf '%s\n' "$output" | tail -n 40 | sed 's/^/# /'
             echo "not ok $count - $name"

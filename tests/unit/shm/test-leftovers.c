@@ -14,6 +14,7 @@
 #include "shm/trim.h"
 #include "shm/verify.h"
 #include "tools/craft.h"
+#include "tools/say.h"
 
 #define REST (VERIFY_AT_REST | VERIFY_NO_DEAD)
 
@@ -21,7 +22,7 @@ static Craft c;
 
 static void show(const VerifyFinding *f, void *userdata)
 {
-        (void)fprintf(stderr, "# %s: %s\n", f->rule, f->text);
+        (void)fprintf(say_stream(), "# %s: %s\n", f->rule, f->text);
 }
 
 static void make(void)

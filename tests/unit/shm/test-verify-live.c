@@ -19,6 +19,7 @@
 #include "shm/slot.h"
 #include "shm/trim.h"
 #include "shm/verify.h"
+#include "tools/say.h"
 
 #define WORKERS 4U
 #define POOL    64U
@@ -46,7 +47,7 @@ typedef struct World {
 
 static void show(const VerifyFinding *f, void *userdata)
 {
-        (void)fprintf(stderr, "# %s: %s\n", f->rule, f->text);
+        (void)fprintf(say_stream(), "# %s: %s\n", f->rule, f->text);
 }
 
 static void expect_in_order(const World *world, unsigned flags, VerifyStats *ret)
