@@ -313,8 +313,8 @@ static bool is_accepted(const World *w, const Job *b, Ending ending, const Final
          * finds done. A double free is an error of the clients, and one of them may not be told of it. */
         if (ending == END_ADOPT && a->op == OP_FREE && b->op == OP_FREE && a->arg[0] == b->arg[0])
                 as_if.a = way->a;
-        /* The last hole of the table is being opened by somebody who is frozen: nobody else can have it meanwhile. */
-        if (b->op == OP_NEW && is->b.result == -ENOSPC && way->b.result == 0) {
+        /* The only chunk with room is being opened, or closed, by somebody who is frozen: nobody can have it meanwhile. */
+        if (w->last_hole && b->op == OP_NEW && is->b.result == -ENOSPC && way->b.result == 0) {
                 as_if.b = way->b;
                 as_if.abstract.handles++;
         }

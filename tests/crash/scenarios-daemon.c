@@ -104,6 +104,7 @@ void scenario_trim_second(World *w)
                 fail_hard("the first chunk is larger than it should be");
         world_close(w, WHO_B, last);
         world_track_stale(w, last);
+        w->last_hole = true;
         setup_job(w, OP_TRIM, 0, 0);
 }
 

@@ -108,7 +108,7 @@ void world_reset(World *w)
         memset(&w->job, 0, sizeof(w->job));
         w->n_others = w->n_handles = w->n_blocks = w->n_stale = 0;
         w->own = 0;
-        w->wire = w->keep = w->library = w->crowd = w->full = w->retired = false;
+        w->wire = w->keep = w->library = w->crowd = w->full = w->last_hole = w->retired = false;
 }
 
 /* ---------------------------------------------------------------------------------------------- what must succeed */

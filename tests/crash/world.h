@@ -34,6 +34,7 @@ typedef struct World {
         unsigned n_blocks;
         uint64_t own;                /* a block of B that it may give */
         bool full;                   /* so that not all that usually works does */
+        bool last_hole;              /* A opens or closes the only chunk that could have a free slot */
         bool retired;                /* a slot is, and so its chunk stays for ever */
         uint64_t stale[TRACKED_MAX]; /* handles that must never be alive again */
         unsigned n_stale;
