@@ -195,6 +195,12 @@ static bool begin(Performance *p, Reference *ret)
                 stage_kill(&p->stage);
                 person_kill(&p->c);
         }
+        if (play->before != BEFORE_NOTHING) {
+                stage_kill(&p->stage);
+                if (play->before == BEFORE_SEGMENT)
+                        stage_unname_segment(&p->stage);
+                stage_start(&p->stage);
+        }
         return true;
 }
 

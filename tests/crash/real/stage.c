@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "crash/real/play.h"
 
 #define ANSWER_MAX 256U
@@ -62,7 +63,7 @@ void stage_init(Stage *s)
 {
         const char *temporary = getenv("TMPDIR");
 
-        *s = (Stage){};
+        *s = (Stage){ .unnamed = -1 };
         (void)snprintf(s->directory, sizeof(s->directory), "%.40s/mhd-XXXXXX", temporary ?: "/tmp");
         if (!mkdtemp(s->directory))
                 stage_abort("mkdtemp: %s", strerror(errno));
@@ -97,6 +98,7 @@ void stage_done(Stage *s, bool show)
                 (void)shm_unlink(s->segment);
         if (s->opened[0] != '\0')
                 (void)shm_unlink(s->opened);
+        s->unnamed = fd_close(s->unnamed);
         dir = opendir(s->directory);
         while (dir && (de = readdir(dir)))
                 (void)unlinkat(dirfd(dir), de->d_name, 0);
@@ -233,6 +235,14 @@ static int open_segment(const Stage *s)
         return s->segment[0] != '\0' ? shm_open(s->segment, O_RDONLY | O_CLOEXEC, 0) : -1;
 }
 
+void stage_unname_segment(Stage *s)
+{
+        stage_note_segment(s);
+        s->unnamed = open_segment(s);
+        if (s->unnamed < 0 || shm_unlink(s->segment) < 0)
+                stage_abort("the segment cannot be unlinked: %s", strerror(errno));
+}
+
 bool stage_segment_is_gone(const Stage *s)
 {
         _cleanup_close_ int fd = open_segment(s);
@@ -248,7 +258,7 @@ static void on_finding(const VerifyFinding *finding, void *userdata)
 
 int stage_verify(const Stage *s, bool tell, VerifyStats *ret)
 {
-        _cleanup_close_ int fd = open_segment(s);
+        _cleanup_close_ int fd = s->unnamed >= 0 ? fcntl(s->unnamed, F_DUPFD_CLOEXEC, 0) : open_segment(s);
         int r;
 
         *ret = (VerifyStats){};

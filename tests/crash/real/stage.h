@@ -29,6 +29,7 @@ typedef struct Stage {
         pid_t daemon;                  /* 0: none */
         char segment[RECORD_NAME_MAX]; /* as the record says */
         char opened[RECORD_NAME_MAX];  /* as a daemon had it open that was killed */
+        int unnamed;                   /* the segment, if its name was taken from it; else -1 */
         Board *board;
 } Stage;
 
@@ -70,7 +71,10 @@ bool stage_stop(Stage *s);
 /* Remembers the name of the segment, if there is one. */
 void stage_note_segment(Stage *s);
 
-/* The same for the one that this process has open, whatever the record says. */
+/* It has no name any more, as when logind cleans up after a user: who has it open has it, and the test, too. */
+void stage_unname_segment(Stage *s);
+
+/* The same as stage_note_segment() for the one that this process has open, whatever the record says. */
 void stage_note_opened(Stage *s, pid_t pid);
 bool stage_segment_is_gone(const Stage *s);
 
