@@ -14,13 +14,13 @@
 #include "base/process.h"
 #include "daemon/server.h"
 #include "daemon/sigbus.h"
-#include "shm/totals.h"
-#include "shm/trim.h"
+#include "shm/takeover.h"
 
 /* How long the dead are reaped before anybody is served; what is left then is reaped meanwhile. */
 #define REAP_FIRST_USEC UINT64_C(1000000)
 
 typedef struct Found {
+        Server *server;
         unsigned living;
         unsigned dead;
 } Found;
@@ -88,24 +88,30 @@ static int adopt_entry(Server *s, uint32_t id, Found *found)
         }
 }
 
+static int adopt_next(uint32_t id, void *userdata)
+{
+        Found *found = userdata;
+
+        return sigbus_hit() ? -EIO : adopt_entry(found->server, id, found);
+}
+
+static int reap_first(void *userdata)
+{
+        Found *found = userdata;
+
+        (void)reaper_hurry(&found->server->reaper, true, REAP_FIRST_USEC);
+        return 0;
+}
+
 static int adopt_all(Server *s, Found *found)
 {
-        int r;
-
-        trim_recover(&s->store.segment);
-        for (uint32_t id = 1; id < s->n_ids && !sigbus_hit(); id++) {
-                r = adopt_entry(s, id, found);
-                if (r < 0)
-                        return r;
-        }
-        (void)reaper_hurry(&s->reaper, true, REAP_FIRST_USEC);
-        totals_recount(&s->store.segment);
-        return 0;
+        return takeover_run(&s->store.segment,
+                            &(Takeover){ .entry = adopt_next, .reap = reap_first, .userdata = found });
 }
 
 int adopt_segment(Server *s, AdoptFrom from)
 {
-        Found found = {};
+        Found found = { .server = s };
         int r;
 
         assert(store_is_open(&s->store));

@@ -187,7 +187,7 @@ static bool adopt(World *w)
         world_run(w, &job);
         if (job.result < 0)
                 return fail("adopting: %s", strerror(-job.result));
-        return true;
+        return check_adopted(w);
 }
 
 /* The new daemon is asked again, and then once more: it must not do it twice. */
@@ -223,7 +223,7 @@ static bool end_it(Explorer *x, Ending ending, Job *a)
                 where.what = "A dies";
                 break;
         case END_ADOPT:
-                good = adopt(w) && check_verify(w, VERIFY_AT_REST | VERIFY_NO_DEAD);
+                good = adopt(w);
                 good = ask_again(w, a) && good;
                 break;
         case END_ADOPT_DIE:
@@ -407,7 +407,7 @@ static bool die_again(Explorer *x, Ending ending)
         memory_save(&x->w->memory, &x->inner);
         machine_save(&x->w->machine, x->inner_machine);
         x->counts->again++;
-        good = adopt(x->w) && check_verify(x->w, VERIFY_AT_REST | VERIFY_NO_DEAD);
+        good = adopt(x->w);
         if (ending == END_ADOPT)
                 good = ask_again(x->w, &a) && good;
         good = conclude(x, 0, ending, &a, NULL) && good;

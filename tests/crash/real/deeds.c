@@ -10,7 +10,8 @@
 #include "lib/call.h"
 #include "lib/deadline.h"
 
-#define LARGE 200000U
+#define LARGE    200000U
+#define PATIENCE (200 * DEADLINE_SECOND)
 
 static const char *wrong(const char *what, int r)
 {
@@ -45,6 +46,8 @@ static const char *attach(Role *role, uint64_t flags)
                stage_now() < end)
                 stage_sleep();
         TRY(r);
+        /* Its daemon may be single-stepped while it waits. */
+        role->client->patience = PATIENCE;
         return NULL;
 }
 
@@ -67,7 +70,7 @@ const char *deed_detach(Role *role)
 /* Who works on the segment itself has nothing to ask, and looks after its connection only now and then: here at once. */
 static const char *deed_come_back(Role *role)
 {
-        TRY(call_look(role->client, deadline_in((uint64_t)(STAGE_WAIT_S / 2 * 1e6))));
+        TRY(call_look(role->client, deadline_in(PATIENCE)));
         return NULL;
 }
 

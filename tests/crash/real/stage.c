@@ -232,7 +232,9 @@ void stage_note_opened(Stage *s, pid_t pid)
 
 static int open_segment(const Stage *s)
 {
-        return s->segment[0] != '\0' ? shm_open(s->segment, O_RDONLY | O_CLOEXEC, 0) : -1;
+        if (s->unnamed >= 0)
+                return fcntl(s->unnamed, F_DUPFD_CLOEXEC, 0);
+        return s->segment[0] != '\0' ? shm_open(s->segment, O_RDWR | O_CLOEXEC, 0) : -1;
 }
 
 void stage_unname_segment(Stage *s)
@@ -243,12 +245,16 @@ void stage_unname_segment(Stage *s)
                 stage_abort("the segment cannot be unlinked: %s", strerror(errno));
 }
 
+static bool is_gone(const char *name)
+{
+        _cleanup_close_ int fd = name[0] != '\0' ? shm_open(name, O_RDONLY | O_CLOEXEC, 0) : -1;
+
+        return fd < 0;
+}
+
 bool stage_segment_is_gone(const Stage *s)
 {
-        _cleanup_close_ int fd = open_segment(s);
-        _cleanup_close_ int other = s->opened[0] != '\0' ? shm_open(s->opened, O_RDONLY | O_CLOEXEC, 0) : -1;
-
-        return fd < 0 && other < 0;
+        return is_gone(s->segment) && is_gone(s->opened);
 }
 
 static void on_finding(const VerifyFinding *finding, void *userdata)
@@ -258,7 +264,7 @@ static void on_finding(const VerifyFinding *finding, void *userdata)
 
 int stage_verify(const Stage *s, bool tell, VerifyStats *ret)
 {
-        _cleanup_close_ int fd = s->unnamed >= 0 ? fcntl(s->unnamed, F_DUPFD_CLOEXEC, 0) : open_segment(s);
+        _cleanup_close_ int fd = open_segment(s);
         int r;
 
         *ret = (VerifyStats){};
@@ -266,6 +272,20 @@ int stage_verify(const Stage *s, bool tell, VerifyStats *ret)
                 return -1;
         r = verify_segment(fd, VERIFY_AT_REST | VERIFY_NO_DEAD, tell ? on_finding : NULL, NULL, ret);
         return r < 0 ? -1 : r == 0;
+}
+
+void stage_totals(const Stage *s, Totals *ret)
+{
+        _cleanup_close_ int fd = open_segment(s);
+        Segment seg;
+
+        *ret = (Totals){};
+        if (fd < 0 || segment_load(&seg, fd) < 0)
+                return;
+        if (segment_map(&seg) < 0)
+                stage_abort("the segment cannot be mapped");
+        totals_read(&seg, ret);
+        segment_unmap(&seg);
 }
 
 /* ---------------------------------------------------------------------------------------------- clients */

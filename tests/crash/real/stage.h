@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "daemon/record.h"
 #include "monohandle.h"
+#include "shm/totals.h"
 #include "shm/verify.h"
 
 #define STAGE_WAIT_S 20.0
@@ -80,6 +81,9 @@ bool stage_segment_is_gone(const Stage *s);
 
 /* 1 if no invariant is broken, 0 if one is, -1: there is no segment. */
 int stage_verify(const Stage *s, bool tell, VerifyStats *ret);
+
+/* What the accounts say that there is. Zeros: there is no segment. */
+void stage_totals(const Stage *s, Totals *ret);
 
 void person_start(Person *p, const Stage *s);
 /* person_tell() and person_hear() in one: false, and it was told, if it went wrong. */
