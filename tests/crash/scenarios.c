@@ -101,9 +101,9 @@ bool scenario_has(const Scenario *s, Mode mode)
         case MODE_CLIENT:
                 return !(s->flags & SCENARIO_DAEMON);
         case MODE_KEEP:
-        case MODE_CROWD:
                 return s->flags & SCENARIO_KEEP;
         case MODE_LIBRARY:
+        case MODE_CROWD:
                 return !(s->flags & (SCENARIO_DAEMON | SCENARIO_INNER));
         case MODE_WIRE:
                 return !(s->flags & (SCENARIO_DAEMON | SCENARIO_CLIENT));

@@ -14,7 +14,7 @@ typedef struct Scenario {
 #define SCENARIO_DAEMON (1U << 0) /* the daemon does it, in its own name */
 #define SCENARIO_CLIENT (1U << 1) /* there is no request for it */
 #define SCENARIO_GROUPS (1U << 2) /* once more with many clients */
-#define SCENARIO_KEEP   (1U << 3) /* once more with a client that keeps slots ready, and with one of many threads */
+#define SCENARIO_KEEP   (1U << 3) /* once more with a client that keeps slots ready */
 #define SCENARIO_INNER  (1U << 4) /* there is no public function for it */
 
 /* Who A is. */
