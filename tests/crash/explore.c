@@ -111,9 +111,9 @@ typedef struct Explorer {
         uint64_t seed, random;
         double told; /* when progress was last said */
 
-        bool somebody_is_dead;  /* at the beginning */
-        Job others[OTHERS_MAX]; /* the first is nothing */
-        unsigned n_others;
+        bool somebody_is_dead;                     /* at the beginning */
+        Job others[OTHERS_MAX];                    /* the first is nothing */
+        unsigned n_others, n_own_others;           /* the last are the scenario's own */
         Ways living[OTHERS_MAX], dead[OTHERS_MAX]; /* is A alive at the end? */
 
         Sample kills, freezes;
@@ -618,6 +618,16 @@ static void go_to(Explorer *x, const Stop *stop)
         fail_alive();
 }
 
+/* What the scenario has in mind is done by every other one. */
+static unsigned draw_other(Explorer *x)
+{
+        unsigned own = x->n_own_others, first = 1;
+
+        if (own > 0 && next_random(x) % 2)
+                first = x->n_others - own;
+        return first + (unsigned)(next_random(x) % (x->n_others - first));
+}
+
 static bool try_samples(Explorer *x)
 {
         unsigned kills = sample_end(&x->kills, x->options), freezes = sample_end(&x->freezes, x->options);
@@ -630,7 +640,7 @@ static bool try_samples(Explorer *x)
         }
         for (unsigned i = 0; i < freezes && x->n_others > 1; i++) {
                 go_to(x, &x->freezes.stop[i]);
-                good = try_freeze(x, 1 + (unsigned)(next_random(x) % (x->n_others - 1)), true) && good;
+                good = try_freeze(x, draw_other(x), true) && good;
         }
         return good;
 }
@@ -762,8 +772,10 @@ static void collect_others(Explorer *x)
                 add_other(x, WHO_B, OP_TRIM, 0, 0);
         /* There is one daemon, and while it is frozen nobody is reaped. */
         for (unsigned i = 0; i < w->n_others; i++)
-                if (!job_is_daemons(&w->job) || !job_is_daemons(&w->others[i]))
+                if (!job_is_daemons(&w->job) || !job_is_daemons(&w->others[i])) {
                         x->others[x->n_others++] = w->others[i];
+                        x->n_own_others++;
+                }
 }
 
 /* ---------------------------------------------------------------------------------------------- */

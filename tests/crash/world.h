@@ -9,8 +9,8 @@
 #define TRACKED_MAX 16U
 
 typedef enum Config {
-        CONFIG_SMALL,  /* 8 clients */
-        CONFIG_GROUPS, /* 80 clients, A and C are above 64; generations come round to the first number */
+        CONFIG_SMALL, /* 8 clients */
+        CONFIG_GROUPS, /* 80 clients, A and C are above 64; generations come round to the first number; scratch is limited */
         CONFIG_COUNT,
 } Config;
 
