@@ -16,13 +16,14 @@
 #include "daemon/server.h"
 #include "daemon/sigbus.h"
 #include "shm/place.h"
-#include "shm/totals.h"
+#include "shm/takeover.h"
 #include "shm/trim.h"
 
 /* How long the dead are reaped before anybody is served; what is left then is reaped meanwhile. */
 #define REAP_FIRST_USEC UINT64_C(1000000)
 
 typedef struct Found {
+        Server *server;
         unsigned living;
         unsigned dead;
 } Found;
@@ -92,23 +93,30 @@ static int adopt_entry(Server *s, uint32_t id, Found *found)
         }
 }
 
+static int adopt_next(uint32_t id, void *userdata)
+{
+        Found *found = userdata;
+
+        return sigbus_hit() ? -EIO : adopt_entry(found->server, id, found);
+}
+
+static int reap_first(void *userdata)
+{
+        Found *found = userdata;
+
+        (void)reaper_hurry(&found->server->reaper, true, REAP_FIRST_USEC);
+        return 0;
+}
+
 static int adopt_all(Server *s, Found *found)
 {
-        int r;
-
-        for (uint32_t id = 1; id < s->n_ids && !sigbus_hit(); id++) {
-                r = adopt_entry(s, id, found);
-                if (r < 0)
-                        return r;
-        }
-        (void)reaper_hurry(&s->reaper, true, REAP_FIRST_USEC);
-        totals_recount(&s->store.segment);
-        return 0;
+        return takeover_run(&s->store.segment,
+                            &(Takeover){ .entry = adopt_next, .reap = reap_first, .userdata = found });
 }
 
 int adopt_segment(Server *s, AdoptFrom from)
 {
-        Found found = {};
+        Found found = { .server = s };
         int r;
 
         assert(store_is_open(&s->store));
@@ -116,8 +124,9 @@ int adopt_segment(Server *s, AdoptFrom from)
         r = server_open_tables(s);
         if (r >= 0) {
                 sign(s);
-                trim_recover(&s->store.segment);
-                if (from != ADOPT_NEW)
+                if (from == ADOPT_NEW)
+                        trim_recover(&s->store.segment);
+                else
                         r = adopt_all(s, &found);
         }
         if (r >= 0)

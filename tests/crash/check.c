@@ -12,6 +12,7 @@
 #include "shm/client.h"
 #include "shm/scratch.h"
 #include "shm/slot.h"
+#include "shm/totals.h"
 #include "shm/verify.h"
 #include "shm/words.h"
 
@@ -61,6 +62,22 @@ static bool verify(World *w, unsigned flags, VerifyStats *ret)
 bool check_verify(World *w, unsigned flags)
 {
         return verify(w, flags, NULL);
+}
+
+bool check_adopted(World *w)
+{
+        VerifyStats stats = {};
+        bool good = verify(w, REST, &stats);
+        Totals totals;
+
+        totals_read(&w->shared->seg, &totals);
+        if (totals.clients != stats.clients || totals.handles != stats.handles ||
+            totals.scratch_bytes != stats.scratch_bytes)
+                return fail(
+                        "after adoption, the accounts say %u clients, %llu handles, %llu bytes, and there are %u, %llu, %llu",
+                        totals.clients, (unsigned long long)totals.handles, (unsigned long long)totals.scratch_bytes,
+                        stats.clients, (unsigned long long)stats.handles, (unsigned long long)stats.scratch_bytes);
+        return good;
 }
 
 /* ---------------------------------------------------------------------------------------------- what there is */

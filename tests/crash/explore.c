@@ -29,7 +29,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,14 +39,15 @@
 #include "shm/client.h"
 #include "shm/verify.h"
 
-/* Of a sample, for each scenario. */
-#define SAMPLE_KILLS   8U
-#define SAMPLE_FREEZES 12U
+/* Of a sample, for each scenario: so many, and the square root of all there are; no more than this. */
+#define SAMPLE_KILLS   2U
+#define SAMPLE_FREEZES 4U
+#define SAMPLE_MAX     48U
 #define SAMPLE_REAL    12U   /* one of so many points of death */
 #define SAMPLE_AGAIN   8U    /* the same */
 #define SAMPLE_AGAIN_2 10U   /* and then at one of so many points of that */
 #define SAMPLE_FAR     5000U /* instructions; it takes long to get there again */
-#define SAMPLE_HURRY   3U    /* of kills and of freezes, when time is short */
+#define SAMPLE_HURRY   4U    /* one of so many of these, when time is short */
 
 #define PROGRESS_S 10.0
 
@@ -83,15 +83,16 @@ typedef struct Ways {
 /* A point of the way that was chosen for the sample. */
 typedef struct Stop {
         uint64_t point;
+        uint64_t key; /* drawn at random: those with the lowest are kept */
         bool changed; /* here the segment is another one than an instruction before */
         Snapshot memory;
         MachineState *machine;
 } Stop;
 
-/* So many of all that come by, each with the same chance. */
+/* Some of all that come by, each with the same chance. How many that are to be is known only at the end. */
 typedef struct Sample {
-        Stop stop[SAMPLE_FREEZES];
-        unsigned max, n;
+        Stop stop[SAMPLE_MAX];
+        unsigned least, n;
         uint64_t seen;
 } Sample;
 
@@ -110,9 +111,9 @@ typedef struct Explorer {
         uint64_t seed, random;
         double told; /* when progress was last said */
 
-        bool somebody_is_dead;  /* at the beginning */
-        Job others[OTHERS_MAX]; /* the first is nothing */
-        unsigned n_others;
+        bool somebody_is_dead;                     /* at the beginning */
+        Job others[OTHERS_MAX];                    /* the first is nothing */
+        unsigned n_others, n_own_others;           /* the last are the scenario's own */
         Ways living[OTHERS_MAX], dead[OTHERS_MAX]; /* is A alive at the end? */
 
         Sample kills, freezes;
@@ -187,7 +188,7 @@ static bool adopt(World *w)
         world_run(w, &job);
         if (job.result < 0)
                 return fail("adopting: %s", strerror(-job.result));
-        return true;
+        return check_adopted(w);
 }
 
 /* The new daemon is asked again, and then once more: it must not do it twice. */
@@ -223,7 +224,7 @@ static bool end_it(Explorer *x, Ending ending, Job *a)
                 where.what = "A dies";
                 break;
         case END_ADOPT:
-                good = adopt(w) && check_verify(w, VERIFY_AT_REST | VERIFY_NO_DEAD);
+                good = adopt(w);
                 good = ask_again(w, a) && good;
                 break;
         case END_ADOPT_DIE:
@@ -313,8 +314,8 @@ static bool is_accepted(const World *w, const Job *b, Ending ending, const Final
          * finds done. A double free is an error of the clients, and one of them may not be told of it. */
         if (ending == END_ADOPT && a->op == OP_FREE && b->op == OP_FREE && a->arg[0] == b->arg[0])
                 as_if.a = way->a;
-        /* The last hole of the table is being opened by somebody who is frozen: nobody else can have it meanwhile. */
-        if (b->op == OP_NEW && is->b.result == -ENOSPC && way->b.result == 0) {
+        /* The only chunk with room is being opened, or closed, by somebody who is frozen: nobody can have it meanwhile. */
+        if (w->last_hole && b->op == OP_NEW && is->b.result == -ENOSPC && way->b.result == 0) {
                 as_if.b = way->b;
                 as_if.abstract.handles++;
         }
@@ -407,7 +408,7 @@ static bool die_again(Explorer *x, Ending ending)
         memory_save(&x->w->memory, &x->inner);
         machine_save(&x->w->machine, x->inner_machine);
         x->counts->again++;
-        good = adopt(x->w) && check_verify(x->w, VERIFY_AT_REST | VERIFY_NO_DEAD);
+        good = adopt(x->w);
         if (ending == END_ADOPT)
                 good = ask_again(x->w, &a) && good;
         good = conclude(x, 0, ending, &a, NULL) && good;
@@ -485,6 +486,14 @@ static bool wants_real(Explorer *x)
         return x->point < SAMPLE_FAR && chance(x, SAMPLE_REAL);
 }
 
+/* What a thread among others leaves is what one that is alone leaves, who is tried in full. */
+static bool wants_again(Explorer *x)
+{
+        if (x->options->all && x->mode == MODE_CROWD)
+                return next_random(x) % SAMPLE_AGAIN == 0;
+        return chance(x, SAMPLE_AGAIN);
+}
+
 static bool try_kills(Explorer *x)
 {
         bool good = true;
@@ -496,7 +505,7 @@ static bool try_kills(Explorer *x)
                 if (!ending_applies(x, (Ending)e))
                         continue;
                 good = try_ending(x, 0, (Ending)e) && good;
-                if (chance(x, SAMPLE_AGAIN))
+                if (wants_again(x))
                         good = try_again(x, (Ending)e) && good;
         }
         if (wants_real(x))
@@ -527,39 +536,75 @@ static bool try_freezes(Explorer *x, bool changed)
 
 /* ---------------------------------------------------------------------------------------------- a sample of them */
 
-static void sample_init(Sample *s, unsigned max, const Memory *m)
+static void stop_init(Stop *s, const Memory *m)
 {
-        *s = (Sample){ .max = max };
-        for (unsigned i = 0; i < max; i++) {
-                snapshot_init(&s->stop[i].memory, m);
-                s->stop[i].machine = malloc(sizeof(MachineState));
-                if (!s->stop[i].machine)
-                        fail_hard("out of memory");
-        }
+        snapshot_init(&s->memory, m);
+        s->machine = malloc(sizeof(MachineState));
+        if (!s->machine)
+                fail_hard("out of memory");
 }
 
 static void sample_done(Sample *s, const Memory *m)
 {
-        for (unsigned i = 0; i < s->max; i++) {
+        for (unsigned i = 0; i < s->n; i++) {
                 snapshot_done(&s->stop[i].memory, m);
                 free(s->stop[i].machine);
         }
 }
 
-/* The k-th to come by replaces one of the n with probability n / k. */
+/* It is long if the operation is, but not in proportion: otherwise the time would go into a few loops. */
+static unsigned sample_size(const Sample *s)
+{
+        unsigned n = s->least, root = 0;
+
+        while ((uint64_t)(root + 1) * (root + 1) <= s->seen)
+                root++;
+        n += root;
+        return n < SAMPLE_MAX ? n : SAMPLE_MAX;
+}
+
+static unsigned highest_key(const Sample *s)
+{
+        unsigned highest = 0;
+
+        for (unsigned i = 1; i < s->n; i++)
+                if (s->stop[i].key > s->stop[highest].key)
+                        highest = i;
+        return highest;
+}
+
 static void sample_offer(Explorer *x, Sample *s, bool changed)
 {
-        uint64_t i = s->n < s->max ? s->n : next_random(x) % (s->seen + 1);
+        uint64_t key = next_random(x);
+        unsigned i = s->n;
 
         s->seen++;
-        if (i >= s->max)
-                return;
-        if (s->n < s->max)
-                s->n++;
+        if (s->n < sample_size(s))
+                stop_init(&s->stop[s->n++], &x->w->memory);
+        else {
+                i = highest_key(s);
+                if (key >= s->stop[i].key)
+                        return;
+        }
         s->stop[i].point = x->point;
+        s->stop[i].key = key;
         s->stop[i].changed = changed;
         memory_save(&x->w->memory, &s->stop[i].memory);
         machine_save(&x->w->machine, s->stop[i].machine);
+}
+
+static int by_key(const void *a, const void *b)
+{
+        const Stop *one = a, *other = b;
+
+        return (one->key > other->key) - (one->key < other->key);
+}
+
+/* How many of them are tried: a random part of them when time is short. */
+static unsigned sample_end(Sample *s, const Options *options)
+{
+        qsort(s->stop, s->n, sizeof(s->stop[0]), by_key);
+        return options->hurry ? (s->n + SAMPLE_HURRY - 1) / SAMPLE_HURRY : s->n;
 }
 
 /* From here on chance depends on nothing but the seed and the point: who does only some of the stops does the same there. */
@@ -573,19 +618,29 @@ static void go_to(Explorer *x, const Stop *stop)
         fail_alive();
 }
 
+/* What the scenario has in mind is done by every other one. */
+static unsigned draw_other(Explorer *x)
+{
+        unsigned own = x->n_own_others, first = 1;
+
+        if (own > 0 && next_random(x) % 2)
+                first = x->n_others - own;
+        return first + (unsigned)(next_random(x) % (x->n_others - first));
+}
+
 static bool try_samples(Explorer *x)
 {
-        unsigned most = x->options->hurry ? SAMPLE_HURRY : UINT_MAX;
+        unsigned kills = sample_end(&x->kills, x->options), freezes = sample_end(&x->freezes, x->options);
         bool good = true;
 
         machine_watch(&x->w->machine, NULL, 0, false);
-        for (unsigned i = 0; i < x->kills.n && i < most; i++) {
+        for (unsigned i = 0; i < kills; i++) {
                 go_to(x, &x->kills.stop[i]);
                 good = try_kills(x) && good;
         }
-        for (unsigned i = 0; i < x->freezes.n && i < most && x->n_others > 1; i++) {
+        for (unsigned i = 0; i < freezes && x->n_others > 1; i++) {
                 go_to(x, &x->freezes.stop[i]);
-                good = try_freeze(x, 1 + (unsigned)(next_random(x) % (x->n_others - 1)), true) && good;
+                good = try_freeze(x, draw_other(x), true) && good;
         }
         return good;
 }
@@ -717,8 +772,10 @@ static void collect_others(Explorer *x)
                 add_other(x, WHO_B, OP_TRIM, 0, 0);
         /* There is one daemon, and while it is frozen nobody is reaped. */
         for (unsigned i = 0; i < w->n_others; i++)
-                if (!job_is_daemons(&w->job) || !job_is_daemons(&w->others[i]))
+                if (!job_is_daemons(&w->job) || !job_is_daemons(&w->others[i])) {
                         x->others[x->n_others++] = w->others[i];
+                        x->n_own_others++;
+                }
 }
 
 /* ---------------------------------------------------------------------------------------------- */
@@ -757,6 +814,8 @@ bool explore(World *w, const Scenario *scenario, Mode mode, const Options *optio
                 .seed = seed_of(options->seed, scenario->name, mode),
                 .random = seed_of(options->seed, scenario->name, mode),
                 .told = fail_now(),
+                .kills = { .least = SAMPLE_KILLS },
+                .freezes = { .least = SAMPLE_FREEZES },
                 .here_machine = malloc(sizeof(MachineState)),
                 .inner_machine = malloc(sizeof(MachineState)),
         };
@@ -775,8 +834,6 @@ bool explore(World *w, const Scenario *scenario, Mode mode, const Options *optio
         snapshot_init(&x.here, &w->memory);
         snapshot_init(&x.inner, &w->memory);
         snapshot_init(&x.inner_last, &w->memory);
-        sample_init(&x.kills, SAMPLE_KILLS, &w->memory);
-        sample_init(&x.freezes, SAMPLE_FREEZES, &w->memory);
 
         where.what = "at the beginning";
         world_reset(w);

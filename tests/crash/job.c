@@ -12,7 +12,7 @@
 #include "shm/reserve.h"
 #include "shm/scratch.h"
 #include "shm/slot.h"
-#include "shm/totals.h"
+#include "shm/takeover.h"
 #include "shm/trim.h"
 
 /* Steps of reaping and trimming. More would be an endless loop. */
@@ -257,40 +257,42 @@ static int attach(Segment *seg, Job *job)
         return r;
 }
 
-/* The order is that of the daemon: src/daemon/adopt.c. */
+/* As src/daemon/adopt.c does it, for clients whose processes all live. */
+static int adopt_entry(uint32_t id, void *userdata)
+{
+        Shared *sh = userdata;
+        Segment *seg = &sh->seg;
+        unsigned state = client_state(seg, id);
+        ClientInfo info;
+
+        if (state == MH_SHM_CLIENT_ATTACHING)
+                client_kill(seg, id);
+        if (state != MH_SHM_CLIENT_ATTACHED)
+                return 0;
+        client_info(seg, id, &info);
+        for (unsigned i = 0; i < WHO_COUNT; i++)
+                if (sh->id[i] == id && !(info.flags & MH_SHM_CLIENT_LEDGER)) {
+                        actor_init(&sh->actor[i], seg, id, segment_ledger(seg, id));
+                        request_recover(&sh->actor[i]);
+                }
+        return 0;
+}
+
+static int reap_dead(void *userdata)
+{
+        Shared *sh = userdata;
+        uint32_t end = client_end(&sh->seg);
+        int r = 0;
+
+        for (uint32_t id = 1; id < end && r >= 0; id++)
+                if (client_state(&sh->seg, id) == MH_SHM_CLIENT_DEAD)
+                        r = reap(&sh->seg, id);
+        return r;
+}
+
 static int adopt(Shared *sh)
 {
-        Segment *seg = &sh->seg;
-        uint32_t end = client_end(seg);
-        int r;
-
-        trim_recover(seg);
-        for (uint32_t id = 1; id < end; id++) {
-                unsigned state = client_state(seg, id);
-                ClientInfo info;
-                Actor *a = NULL;
-
-                if (state == MH_SHM_CLIENT_ATTACHING)
-                        client_kill(seg, id);
-                if (state != MH_SHM_CLIENT_ATTACHED)
-                        continue;
-                client_info(seg, id, &info);
-                for (unsigned i = 0; i < WHO_COUNT; i++)
-                        if (sh->id[i] == id)
-                                a = &sh->actor[i];
-                if (a && !(info.flags & MH_SHM_CLIENT_LEDGER)) {
-                        actor_init(a, seg, id, segment_ledger(seg, id));
-                        request_recover(a);
-                }
-        }
-        for (uint32_t id = 1; id < end; id++)
-                if (client_state(seg, id) == MH_SHM_CLIENT_DEAD) {
-                        r = reap(seg, id);
-                        if (r < 0)
-                                return r;
-                }
-        totals_recount(seg);
-        return 0;
+        return takeover_run(&sh->seg, &(Takeover){ .entry = adopt_entry, .reap = reap_dead, .userdata = sh });
 }
 
 void job_run(Shared *sh, Job *job)

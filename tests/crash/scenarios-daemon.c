@@ -83,6 +83,39 @@ void scenario_reap_large(World *w)
         setup_job(w, OP_REAP, w->shared->id[WHO_C], 0);
 }
 
+/* A handle goes with it that owns more than is given back in one step: so that it is DEAD over several. */
+void scenario_reap_owning_many(World *w)
+{
+        uint64_t handle;
+
+        setup_begin(w, true);
+        handle = world_new(w, WHO_C, 1);
+        world_track_block(w, world_alloc(w, WHO_C, SETUP_MANY_SPANS * MH_SHM_SPAN_SIZE));
+        world_give(w, WHO_C, w->block[0], handle);
+        world_track_block(w, world_alloc(w, WHO_C, 2 * MH_SHM_SPAN_SIZE));
+        world_give(w, WHO_C, w->block[1], handle);
+        setup_with(w, handle);
+        world_kill(w, WHO_C);
+        setup_job(w, OP_REAP, w->shared->id[WHO_C], 0);
+}
+
+/* Its span would be left to anyone, because of one block; and that may go at any moment. */
+void scenario_reap_orphan(World *w)
+{
+        uint64_t handle;
+
+        setup_begin(w, true);
+        handle = world_new(w, WHO_B, 1);
+        world_open(w, WHO_C, handle);
+        world_track_block(w, world_alloc(w, WHO_C, 32768));
+        world_give(w, WHO_C, w->block[0], handle);
+        setup_with(w, handle);
+        world_close(w, WHO_C, handle);
+        world_kill(w, WHO_C);
+        setup_other(w, WHO_B, OP_CLOSE, handle, 0);
+        setup_job(w, OP_REAP, w->shared->id[WHO_C], 0);
+}
+
 void scenario_trim_empty(World *w)
 {
         setup_begin(w, false);
@@ -104,6 +137,7 @@ void scenario_trim_second(World *w)
                 fail_hard("the first chunk is larger than it should be");
         world_close(w, WHO_B, last);
         world_track_stale(w, last);
+        w->last_hole = true;
         setup_job(w, OP_TRIM, 0, 0);
 }
 

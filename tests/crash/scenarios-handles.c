@@ -193,6 +193,7 @@ void scenario_new_in_next_chunk(World *w)
         setup_furnish(w);
         for (unsigned i = 0; i < MH_SHM_CHUNK_SLOTS - 1; i++)
                 (void)world_new(w, WHO_B, 1);
+        w->last_hole = true;
         setup_job(w, OP_NEW, 1, 0);
 }
 

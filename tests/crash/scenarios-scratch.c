@@ -2,10 +2,13 @@
 
 /* Scratch memory: taking, freeing, giving. */
 
+#include "crash/fail.h"
 #include "crash/scenarios.h"
 #include "crash/setup.h"
 #include "shm/hazard.h"
 #include "shm/words.h"
+
+#define TAGS_A_STOP 256U
 
 /* ---------------------------------------------------------------------------------------------- alloc */
 
@@ -145,6 +148,49 @@ void scenario_alloc_when_full(World *w)
         setup_job(w, OP_ALLOC, 64, 0);
 }
 
+/* Every so often a block has a tag at which who takes or frees it stops its thread, so that something else is seen to: see
+ * actor_stop(). A block whose tag is so many before such a one. */
+static uint64_t alloc_before_stop(World *w, Who who, unsigned before)
+{
+        for (unsigned i = 0; i < 2 * TAGS_A_STOP; i++) {
+                uint64_t block = world_alloc(w, who, 64);
+
+                if ((scratch_tag(block) + before) % TAGS_A_STOP == 0)
+                        return block;
+                world_free(w, who, block);
+        }
+        fail_hard("no block has such a tag");
+}
+
+void scenario_alloc_stopping(World *w)
+{
+        setup_begin(w, false);
+        setup_furnish(w);
+        world_free(w, WHO_A, alloc_before_stop(w, WHO_A, 1));
+        setup_job(w, OP_ALLOC, 64, 0);
+}
+
+/* One of B, with a free that stops its thread; and A has freed something there before, as it must for the quick way. */
+static uint64_t foreign_before_stop(World *w)
+{
+        uint64_t block = alloc_before_stop(w, WHO_B, 0);
+
+        world_free(w, WHO_A, world_alloc(w, WHO_B, 64));
+        return block;
+}
+
+/* Who was stopped comes the slow way. */
+void scenario_alloc_stopped(World *w)
+{
+        setup_begin(w, false);
+        (void)world_alloc(w, WHO_A, 64);
+        world_free(w, WHO_A, foreign_before_stop(w));
+        setup_furnish(w);
+        if (w->shared->library.mine.serial != ACTOR_NO_PASS)
+                fail_hard("its thread was not stopped");
+        setup_job(w, OP_ALLOC, 64, 0);
+}
+
 void scenario_alloc_large(World *w)
 {
         setup_begin(w, false);
@@ -188,6 +234,14 @@ void scenario_free_own(World *w)
         world_track_block(w, world_alloc(w, WHO_A, 64));
         setup_furnish(w);
         (void)world_alloc(w, WHO_A, 64);
+        setup_job(w, OP_FREE, w->block[0], 0);
+}
+
+void scenario_free_foreign_stopping(World *w)
+{
+        setup_begin(w, false);
+        world_track_block(w, foreign_before_stop(w));
+        setup_furnish(w);
         setup_job(w, OP_FREE, w->block[0], 0);
 }
 

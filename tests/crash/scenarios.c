@@ -8,6 +8,7 @@
 #define CLIENT SCENARIO_CLIENT
 #define DAEMON SCENARIO_DAEMON
 #define GROUPS SCENARIO_GROUPS
+#define ALONE  SCENARIO_ALONE
 
 const Scenario scenarios[] = {
         { "open-first", scenario_open_first, KEEP | GROUPS },
@@ -37,8 +38,8 @@ const Scenario scenarios[] = {
         { "new-of-no-type", scenario_new_of_no_type, 0 },
         { "reserve", scenario_reserve, CLIENT | SCENARIO_INNER },
         { "alloc-first", scenario_alloc_first, 0 },
-        { "alloc-next", scenario_alloc_next, 0 },
-        { "alloc-next-group", scenario_alloc_next_group, 0 },
+        { "alloc-next", scenario_alloc_next, GROUPS },
+        { "alloc-next-group", scenario_alloc_next_group, GROUPS },
         { "alloc-other-span", scenario_alloc_other_span, 0 },
         { "alloc-next-span", scenario_alloc_next_span, 0 },
         { "alloc-adopting", scenario_alloc_adopting, 0 },
@@ -46,11 +47,14 @@ const Scenario scenarios[] = {
         { "alloc-from-spare", scenario_alloc_from_spare, 0 },
         { "alloc-from-kept", scenario_alloc_from_kept, 0 },
         { "alloc-when-full", scenario_alloc_when_full, 0 },
-        { "alloc-large", scenario_alloc_large, 0 },
+        { "alloc-stopping", scenario_alloc_stopping, ALONE },
+        { "alloc-stopped", scenario_alloc_stopped, ALONE },
+        { "alloc-large", scenario_alloc_large, GROUPS },
         { "alloc-large-first", scenario_alloc_large_first, 0 },
         { "alloc-large-with-wrong-hints", scenario_alloc_large_with_wrong_hints, 0 },
         { "alloc-large-without-spares", scenario_alloc_large_without_spares, 0 },
         { "free-own", scenario_free_own, 0 },
+        { "free-foreign-stopping", scenario_free_foreign_stopping, ALONE },
         { "free-to-spare", scenario_free_to_spare, 0 },
         { "free-to-nobody", scenario_free_to_nobody, 0 },
         { "free-foreign", scenario_free_foreign, 0 },
@@ -75,6 +79,8 @@ const Scenario scenarios[] = {
         { "reap-dying", scenario_reap_dying, DAEMON | GROUPS },
         { "reap-freeing", scenario_reap_freeing, DAEMON },
         { "reap-large", scenario_reap_large, DAEMON },
+        { "reap-owning-many", scenario_reap_owning_many, DAEMON },
+        { "reap-orphan", scenario_reap_orphan, DAEMON },
         { "trim-empty", scenario_trim_empty, DAEMON | GROUPS },
         { "trim-second", scenario_trim_second, DAEMON | GROUPS },
         { "trim-watched", scenario_trim_watched, DAEMON },
@@ -97,13 +103,15 @@ const char *mode_name(Mode mode)
 
 bool scenario_has(const Scenario *s, Mode mode)
 {
+        if (s->flags & SCENARIO_ALONE)
+                return mode == MODE_LIBRARY;
         switch (mode) {
         case MODE_CLIENT:
                 return !(s->flags & SCENARIO_DAEMON);
         case MODE_KEEP:
-        case MODE_CROWD:
                 return s->flags & SCENARIO_KEEP;
         case MODE_LIBRARY:
+        case MODE_CROWD:
                 return !(s->flags & (SCENARIO_DAEMON | SCENARIO_INNER));
         case MODE_WIRE:
                 return !(s->flags & (SCENARIO_DAEMON | SCENARIO_CLIENT));

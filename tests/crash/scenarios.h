@@ -13,9 +13,10 @@ typedef struct Scenario {
 
 #define SCENARIO_DAEMON (1U << 0) /* the daemon does it, in its own name */
 #define SCENARIO_CLIENT (1U << 1) /* there is no request for it */
-#define SCENARIO_GROUPS (1U << 2) /* once more with many clients */
-#define SCENARIO_KEEP   (1U << 3) /* once more with a client that keeps slots ready, and with one of many threads */
+#define SCENARIO_GROUPS (1U << 2) /* once more with many clients, and a limit */
+#define SCENARIO_KEEP   (1U << 3) /* once more with a client that keeps slots ready */
 #define SCENARIO_INNER  (1U << 4) /* there is no public function for it */
+#define SCENARIO_ALONE  (1U << 5) /* only in the library, by the only thread */
 
 /* Who A is. */
 typedef enum Mode {
@@ -71,11 +72,14 @@ void scenario_alloc_beside_dead(World *w);
 void scenario_alloc_from_spare(World *w);
 void scenario_alloc_from_kept(World *w);
 void scenario_alloc_when_full(World *w);
+void scenario_alloc_stopping(World *w);
+void scenario_alloc_stopped(World *w);
 void scenario_alloc_large(World *w);
 void scenario_alloc_large_first(World *w);
 void scenario_alloc_large_with_wrong_hints(World *w);
 void scenario_alloc_large_without_spares(World *w);
 void scenario_free_own(World *w);
+void scenario_free_foreign_stopping(World *w);
 void scenario_free_to_spare(World *w);
 void scenario_free_to_nobody(World *w);
 void scenario_free_foreign(World *w);
@@ -100,6 +104,8 @@ void scenario_reap_all(World *w);
 void scenario_reap_dying(World *w);
 void scenario_reap_freeing(World *w);
 void scenario_reap_large(World *w);
+void scenario_reap_owning_many(World *w);
+void scenario_reap_orphan(World *w);
 void scenario_trim_empty(World *w);
 void scenario_trim_second(World *w);
 void scenario_trim_watched(World *w);

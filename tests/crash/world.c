@@ -62,8 +62,9 @@ void world_init(World *w, Config config)
                 .n_slots = 2 * MH_SHM_CHUNK_SLOTS,
                 .n_clients = config == CONFIG_GROUPS ? 80 : 8,
                 .scratch_bytes = (uint64_t)SPANS * MH_SHM_SPAN_SIZE,
-                .limit_client_handles = 2 * MH_SHM_CHUNK_SLOTS,
-                .limit_client_scratch = UINT64_C(1) << 40,
+                .limit_client_handles = UINT64_MAX,
+                /* Where there is none, as usual, the shortest ways are taken. */
+                .limit_client_scratch = config == CONFIG_GROUPS ? UINT64_C(1) << 40 : UINT64_MAX,
                 .first_generation = config == CONFIG_GROUPS ? MH_SHM_GENERATION_MASK : 77,
         };
 
@@ -108,7 +109,7 @@ void world_reset(World *w)
         memset(&w->job, 0, sizeof(w->job));
         w->n_others = w->n_handles = w->n_blocks = w->n_stale = 0;
         w->own = 0;
-        w->wire = w->keep = w->library = w->crowd = w->full = w->retired = false;
+        w->wire = w->keep = w->library = w->crowd = w->full = w->last_hole = w->retired = false;
 }
 
 /* ---------------------------------------------------------------------------------------------- what must succeed */

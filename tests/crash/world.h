@@ -9,8 +9,8 @@
 #define TRACKED_MAX 16U
 
 typedef enum Config {
-        CONFIG_SMALL,  /* 8 clients */
-        CONFIG_GROUPS, /* 80 clients, A and C are above 64; generations come round to the first number */
+        CONFIG_SMALL, /* 8 clients */
+        CONFIG_GROUPS, /* 80 clients, A and C are above 64; generations come round to the first number; scratch is limited */
         CONFIG_COUNT,
 } Config;
 
@@ -34,6 +34,7 @@ typedef struct World {
         unsigned n_blocks;
         uint64_t own;                /* a block of B that it may give */
         bool full;                   /* so that not all that usually works does */
+        bool last_hole;              /* A opens or closes the only chunk that could have a free slot */
         bool retired;                /* a slot is, and so its chunk stays for ever */
         uint64_t stale[TRACKED_MAX]; /* handles that must never be alive again */
         unsigned n_stale;

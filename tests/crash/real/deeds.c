@@ -7,8 +7,11 @@
 #include <string.h>
 
 #include "crash/real/play.h"
+#include "lib/call.h"
+#include "lib/deadline.h"
 
-#define LARGE 200000U
+#define LARGE    200000U
+#define PATIENCE (200 * DEADLINE_SECOND)
 
 static const char *wrong(const char *what, int r)
 {
@@ -43,6 +46,8 @@ static const char *attach(Role *role, uint64_t flags)
                stage_now() < end)
                 stage_sleep();
         TRY(r);
+        /* Its daemon may be single-stepped while it waits. */
+        role->client->patience = PATIENCE;
         return NULL;
 }
 
@@ -59,6 +64,13 @@ static const char *deed_attach_unmapped(Role *role)
 const char *deed_detach(Role *role)
 {
         role->client = mh_detach(role->client);
+        return NULL;
+}
+
+/* Who works on the segment itself has nothing to ask, and looks after its connection only now and then: here at once. */
+static const char *deed_come_back(Role *role)
+{
+        TRY(call_look(role->client, deadline_in(PATIENCE)));
         return NULL;
 }
 
@@ -322,19 +334,26 @@ static const char *deed_work(Role *role)
 
 /* ---------------------------------------------------------------------------------------------- plays */
 
-#define REQUEST(what, how)                                                                               \
-        {                                                                                                \
-                "daemon: " what, PART_DAEMON, CUE_DEED, false, deed_attach_unmapped, deed_hold_ours, how \
+#define REQUEST(what, how)                                                                                \
+        {                                                                                                 \
+                "daemon: " what, PART_DAEMON, CUE_DEED, false, deed_attach_unmapped, deed_hold_ours, how, \
+                        BEFORE_NOTHING                                                                    \
+        }
+#define RESUME(what, attach, deed, before)                                                          \
+        {                                                                                           \
+                "daemon: " what, PART_DAEMON, CUE_DEED, false, attach, deed_hold_ours, deed, before \
         }
 
 const Play plays[] = {
-        { "daemon: start", PART_STARTING, CUE_START, true, NULL, NULL, NULL },
-        { "daemon: adopt", PART_STARTING, CUE_START, false, deed_attach_unmapped, deed_hold_ours, NULL },
-        { "daemon: first hello", PART_DAEMON, CUE_DEED, true, NULL, NULL, deed_attach },
-        { "daemon: hello", PART_DAEMON, CUE_DEED, false, NULL, NULL, deed_attach },
-        { "daemon: hello, not mapping", PART_DAEMON, CUE_DEED, false, NULL, NULL, deed_attach_unmapped },
+        { "daemon: start", PART_STARTING, CUE_START, true, NULL, NULL, NULL, BEFORE_NOTHING },
+        { "daemon: adopt", PART_STARTING, CUE_START, false, deed_attach_unmapped, deed_hold_ours, NULL,
+          BEFORE_NOTHING },
+        { "daemon: first hello", PART_DAEMON, CUE_DEED, true, NULL, NULL, deed_attach, BEFORE_NOTHING },
+        { "daemon: hello", PART_DAEMON, CUE_DEED, false, NULL, NULL, deed_attach, BEFORE_NOTHING },
+        { "daemon: hello, not mapping", PART_DAEMON, CUE_DEED, false, NULL, NULL, deed_attach_unmapped,
+          BEFORE_NOTHING },
         REQUEST("new", deed_new),
-        { "daemon: open", PART_DAEMON, CUE_DEED, false, deed_attach_unmapped, deed_hold, deed_open },
+        { "daemon: open", PART_DAEMON, CUE_DEED, false, deed_attach_unmapped, deed_hold, deed_open, BEFORE_NOTHING },
         REQUEST("open again", deed_open_again),
         REQUEST("open stale", deed_open_stale),
         REQUEST("close counted", deed_close_counted),
@@ -347,21 +366,28 @@ const Play plays[] = {
         REQUEST("scratch free, foreign", deed_free_foreign),
         REQUEST("give", deed_give),
         REQUEST("detach, not mapping", deed_detach),
-        { "daemon: detach", PART_DAEMON, CUE_DEED, false, deed_attach, deed_hold_ours, deed_detach },
-        { "daemon: reap", PART_DAEMON, CUE_DEATH, false, deed_attach, deed_hold_ours, NULL },
-        { "daemon: reap, not mapping", PART_DAEMON, CUE_DEATH, false, deed_attach_unmapped, deed_hold_ours, NULL },
-        { "daemon: leave", PART_DAEMON, CUE_STOP, false, deed_attach, deed_hold_ours, NULL },
-        { "daemon: leave, empty", PART_DAEMON, CUE_STOP, true, NULL, NULL, NULL },
-        { "client: attach", PART_CLIENT, CUE_DEED, false, NULL, NULL, deed_attach },
-        { "client: attach, not mapping", PART_CLIENT, CUE_DEED, false, NULL, NULL, deed_attach_unmapped },
-        { "client: first attach", PART_CLIENT, CUE_DEED, true, NULL, NULL, deed_attach },
-        { "client: hold", PART_CLIENT, CUE_DEED, false, deed_attach, NULL, deed_hold_ours },
-        { "client: work", PART_CLIENT, CUE_DEED, false, deed_attach, deed_hold, deed_work },
-        { "client: free foreign", PART_CLIENT, CUE_DEED, false, deed_attach, deed_hold, deed_free_foreign },
-        { "client: request", PART_CLIENT, CUE_DEED, false, deed_attach_unmapped, deed_hold, deed_new },
-        { "client: detach", PART_CLIENT, CUE_DEED, false, deed_attach, deed_hold_ours, deed_detach },
+        RESUME("resume", deed_attach, deed_come_back, BEFORE_DAEMON),
+        RESUME("resume, not mapping", deed_attach_unmapped, deed_new, BEFORE_DAEMON),
+        RESUME("resume, bringing the segment", deed_attach, deed_come_back, BEFORE_SEGMENT),
+        RESUME("resume, bringing the segment, not mapping", deed_attach_unmapped, deed_new, BEFORE_SEGMENT),
+        { "daemon: detach", PART_DAEMON, CUE_DEED, false, deed_attach, deed_hold_ours, deed_detach, BEFORE_NOTHING },
+        { "daemon: reap", PART_DAEMON, CUE_DEATH, false, deed_attach, deed_hold_ours, NULL, BEFORE_NOTHING },
+        { "daemon: reap, not mapping", PART_DAEMON, CUE_DEATH, false, deed_attach_unmapped, deed_hold_ours, NULL,
+          BEFORE_NOTHING },
+        { "daemon: leave", PART_DAEMON, CUE_STOP, false, deed_attach, deed_hold_ours, NULL, BEFORE_NOTHING },
+        { "daemon: leave, empty", PART_DAEMON, CUE_STOP, true, NULL, NULL, NULL, BEFORE_NOTHING },
+        { "client: attach", PART_CLIENT, CUE_DEED, false, NULL, NULL, deed_attach, BEFORE_NOTHING },
+        { "client: attach, not mapping", PART_CLIENT, CUE_DEED, false, NULL, NULL, deed_attach_unmapped,
+          BEFORE_NOTHING },
+        { "client: first attach", PART_CLIENT, CUE_DEED, true, NULL, NULL, deed_attach, BEFORE_NOTHING },
+        { "client: hold", PART_CLIENT, CUE_DEED, false, deed_attach, NULL, deed_hold_ours, BEFORE_NOTHING },
+        { "client: work", PART_CLIENT, CUE_DEED, false, deed_attach, deed_hold, deed_work, BEFORE_NOTHING },
+        { "client: free foreign", PART_CLIENT, CUE_DEED, false, deed_attach, deed_hold, deed_free_foreign,
+          BEFORE_NOTHING },
+        { "client: request", PART_CLIENT, CUE_DEED, false, deed_attach_unmapped, deed_hold, deed_new, BEFORE_NOTHING },
+        { "client: detach", PART_CLIENT, CUE_DEED, false, deed_attach, deed_hold_ours, deed_detach, BEFORE_NOTHING },
         { "client: detach, not mapping", PART_CLIENT, CUE_DEED, false, deed_attach_unmapped, deed_hold_ours,
-          deed_detach },
+          deed_detach, BEFORE_NOTHING },
 };
 
 const unsigned n_plays = ELEMENTSOF(plays);

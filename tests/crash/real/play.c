@@ -3,7 +3,7 @@
 /* Kills and freezes the real daemon, and real clients that attach, work and detach, at each moment that matters (see
  * victim.h), while another client goes on.
  *
- *   test-crash-real [--all] [--seed N] [--play PATTERN] [--moment N] [--list] [--time] [--budget SECONDS]
+ *   test-crash-real [--all] [--seed N] [--play PATTERN] [--moment N] [--again N] [--list] [--time] [--budget SECONDS]
  *
  * Each play is performed from its beginning each time, in a directory of its own: a daemon, a client B that has something
  * of everything, a client A. Something is done, and the victim is stopped at moment k of doing it. As long as it stands,
@@ -17,7 +17,7 @@
  *   - verify_segment() finds nothing, B still has all that it had, and everything works;
  *   - when B has gone too, nothing is left; the daemon leaves in good order, and there is no segment any more.
  *
- * Without --all a sample of the moments is taken, whose seed is printed. */
+ * Without --all a sample of the moments is taken, whose seed is printed. What --all does stands in README.md. */
 
 #include "crash/real/play.h"
 
@@ -59,7 +59,8 @@ typedef struct Reference {
 typedef struct Run {
         bool all, time, progress, hurry;
         uint64_t seed, random;
-        int64_t moment;
+        int64_t moment, again; /* -1: all, or a sample */
+        uint64_t next_moments; /* of the next daemon, until it serves, as far as is known */
         const char *pattern;
         double budget, began, told;
         unsigned total, number, hurried;
@@ -73,7 +74,8 @@ typedef struct Performance {
         const Reference *reference; /* NULL: this is it */
         uint64_t moment;            /* UINT64_MAX: none */
         bool kills;
-        uint64_t again; /* moment of the next daemon; 0: it lives */
+        uint64_t again;        /* moment of the next daemon; 0: it lives */
+        uint64_t next_moments; /* so many were all that it had; 0: that is not known */
         bool counts;
 
         Stage stage;
@@ -81,6 +83,7 @@ typedef struct Performance {
         Victim victim;
         uint64_t at;
         bool reached;
+        bool adopted; /* by a daemon that came after another one */
 } Performance;
 
 static const Performance *on_play;
@@ -93,12 +96,14 @@ void play_say_where(void)
         const Performance *p = on_play;
 
         if (p)
-                printf("# %s, %s at moment %" PRIu64 " (call %" PRIu64 "%s, rip 0x%llx)%s\n", p->play->name,
+                printf("# %s, %s at moment %" PRIu64 " (call %" PRIu64 "%s, rip 0x%llx), the next daemon at %" PRIu64
+                       "\n",
+                       p->play->name,
                        p->moment == UINT64_MAX ? "nobody killed"
                        : p->kills              ? "killed"
                                                : "frozen",
                        p->at, p->victim.call, p->victim.in_call ? ", before it" : "",
-                       (unsigned long long)p->victim.regs.rip, p->again ? ", and the next daemon too" : "");
+                       (unsigned long long)p->victim.regs.rip, p->again);
 }
 
 bool play_fail(const char *format, ...)
@@ -133,6 +138,36 @@ static bool is_alike(const VerifyStats *a, const VerifyStats *b)
                a->scratch_bytes == b->scratch_bytes;
 }
 
+/* Where a client died in the middle of something, the accounts may be a little off until the next daemon counts anew. After that
+ * they must be right: nobody is killed any more who has something to do. */
+static bool accounts_are_right(const Performance *p, const VerifyStats *stats)
+{
+        Totals totals;
+
+        if (!p->adopted)
+                return true;
+        stage_totals(&p->stage, &totals);
+        return totals.clients == stats->clients && totals.handles == stats->handles &&
+               totals.scratch_bytes == stats->scratch_bytes;
+}
+
+static bool fail_to_settle(const Performance *p, const char *when, uint32_t clients, const VerifyStats *one)
+{
+        VerifyStats stats;
+        Totals totals;
+
+        (void)stage_verify(&p->stage, true, &stats);
+        stage_totals(&p->stage, &totals);
+        if (p->adopted)
+                (void)play_fail("%s: the accounts say %u clients, %" PRIu64 " handles, %" PRIu64 " bytes", when,
+                                totals.clients, totals.handles, totals.scratch_bytes);
+        return play_fail("%s: %u clients, %" PRIu64 " handles, %" PRIu64 " blocks, %" PRIu64
+                         " bytes instead of %u, %" PRIu64 ", %" PRIu64 ", %" PRIu64,
+                         when, stats.clients, stats.handles, stats.blocks, stats.scratch_bytes,
+                         one ? one->clients : clients, one ? one->handles : 0, one ? one->blocks : 0,
+                         one ? one->scratch_bytes : 0);
+}
+
 /* Until it is as it was then, or as it was then; at first, until there are so many clients. */
 static bool settle(Performance *p, const char *when, uint32_t clients, const VerifyStats *one, const VerifyStats *other,
                    VerifyStats *ret)
@@ -145,19 +180,14 @@ static bool settle(Performance *p, const char *when, uint32_t clients, const Ver
                 stage_note_segment(&p->stage);
                 r = stage_verify(&p->stage, false, &stats);
                 if (r > 0 &&
-                    (one ? is_alike(&stats, one) || (other && is_alike(&stats, other)) : stats.clients == clients))
+                    (one ? is_alike(&stats, one) || (other && is_alike(&stats, other)) : stats.clients == clients) &&
+                    accounts_are_right(p, &stats))
                         break;
                 /* A segment that nobody has need not be. */
                 if (r < 0 && clients == 0 && !one)
                         break;
-                if (stage_now() > end) {
-                        (void)stage_verify(&p->stage, true, &stats);
-                        return play_fail("%s: %u clients, %" PRIu64 " handles, %" PRIu64 " blocks, %" PRIu64
-                                         " bytes instead of %u, %" PRIu64 ", %" PRIu64 ", %" PRIu64,
-                                         when, stats.clients, stats.handles, stats.blocks, stats.scratch_bytes,
-                                         one ? one->clients : clients, one ? one->handles : 0, one ? one->blocks : 0,
-                                         one ? one->scratch_bytes : 0);
-                }
+                if (stage_now() > end)
+                        return fail_to_settle(p, when, clients, one);
                 stage_sleep();
         }
         if (ret)
@@ -195,6 +225,13 @@ static bool begin(Performance *p, Reference *ret)
                 stage_kill(&p->stage);
                 person_kill(&p->c);
         }
+        if (play->before != BEFORE_NOTHING) {
+                stage_kill(&p->stage);
+                if (play->before == BEFORE_SEGMENT)
+                        stage_unname_segment(&p->stage);
+                stage_start(&p->stage);
+        }
+        p->adopted = restarts || play->before != BEFORE_NOTHING;
         return true;
 }
 
@@ -316,13 +353,16 @@ static void next_daemon(Performance *p)
                 for (uint64_t i = 0; i < p->again; i++) {
                         VictimStop stop = victim_next(&v);
 
-                        if (stop == VICTIM_ENDED || (stop == VICTIM_SLEEPS && victim_waits(&v)))
+                        if (stop == VICTIM_ENDED || (stop == VICTIM_SLEEPS && victim_waits(&v))) {
+                                p->next_moments = MAX(i, UINT64_C(1));
                                 break;
+                        }
                 }
                 victim_kill(&v);
                 p->stage.daemon = 0;
         }
         stage_start(&p->stage);
+        p->adopted = true;
 }
 
 static bool ask_a(Performance *p, Reference *ret)
@@ -426,19 +466,23 @@ static void say_progress(Run *run, const Play *play, const Counts *c)
         fflush(stdout);
 }
 
-static bool perform_at(Run *run, const Play *play, const Reference *reference, uint64_t moment, bool kills, Counts *c)
+/* again: moment of the next daemon, or 0 */
+static bool perform_at(Run *run, const Play *play, const Reference *reference, uint64_t moment, bool kills,
+                       uint64_t again, Counts *c)
 {
-        Performance p = { .play = play, .reference = reference, .moment = moment, .kills = kills };
+        Performance p = { .play = play, .reference = reference, .moment = moment, .kills = kills, .again = again };
+        bool good;
 
-        if (kills && next_random(run) % SAMPLE_AGAIN == 0)
-                p.again = 1 + next_random(run) % AGAIN_MOMENTS;
         if (kills)
                 c->kills++;
         else
                 c->freezes++;
-        c->again += p.again > 0;
+        c->again += again > 0;
         say_progress(run, play, c);
-        return perform(&p, NULL);
+        good = perform(&p, NULL);
+        if (p.next_moments > 0)
+                run->next_moments = p.next_moments;
+        return good;
 }
 
 /* n moments of all, one from each n-th part. */
@@ -447,24 +491,53 @@ static bool perform_sample(Run *run, const Play *play, const Reference *referenc
         bool good = true;
 
         for (unsigned i = 0; i < n; i++) {
-                uint64_t from = reference->moments * i / n, to = reference->moments * (i + 1) / n;
+                uint64_t from = reference->moments * i / n, to = reference->moments * (i + 1) / n, again = 0;
+                uint64_t moment = from + next_random(run) % MAX(to - from, UINT64_C(1));
 
-                good = perform_at(run, play, reference, from + next_random(run) % MAX(to - from, UINT64_C(1)), kills,
-                                  c) &&
-                       good;
+                if (kills && next_random(run) % SAMPLE_AGAIN == 0)
+                        again = 1 + next_random(run) % AGAIN_MOMENTS;
+                good = perform_at(run, play, reference, moment, kills, again, c) && good;
         }
+        return good;
+}
+
+/* The i-th moment at which the next daemon is killed. They are spread evenly, however many there will be: multiples of the golden
+ * section. A few lie beyond the end, so that it is seen where that is. */
+static uint64_t spread_again(const Run *run, uint64_t i)
+{
+        double at = (double)(i + 1) * 0.6180339887498949;
+
+        at -= (double)(uint64_t)at;
+        return 1 + (uint64_t)(at * ((double)run->next_moments * 1.05 + 2));
+}
+
+/* To kill the next daemon at each of its moments, after each first death, would take weeks. After each it is killed at one of them
+ * at least, and in each play at about a third of them, which are others in each. */
+static bool perform_again(Run *run, const Play *play, const Reference *reference, uint64_t moment, uint64_t *n,
+                          Counts *c)
+{
+        uint64_t times = 1 + run->next_moments / (3 * (reference->moments + 1));
+        bool good = true;
+
+        if (run->again >= 0)
+                return run->again == 0 || perform_at(run, play, reference, moment, true, (uint64_t)run->again, c);
+        for (uint64_t i = 0; i < times; i++)
+                good = perform_at(run, play, reference, moment, true, spread_again(run, (*n)++), c) && good;
         return good;
 }
 
 static bool perform_all(Run *run, const Play *play, const Reference *reference, Counts *c)
 {
+        uint64_t n_again = run->number * AGAIN_MOMENTS; /* not the same in each play */
         bool good = true;
 
-        for (uint64_t i = 0; i <= reference->moments; i++)
-                if (run->moment < 0 || i == (uint64_t)run->moment) {
-                        good = perform_at(run, play, reference, i, true, c) && good;
-                        good = perform_at(run, play, reference, i, false, c) && good;
-                }
+        for (uint64_t i = 0; i <= reference->moments; i++) {
+                if (run->moment >= 0 && i != (uint64_t)run->moment)
+                        continue;
+                good = perform_at(run, play, reference, i, true, 0, c) && good;
+                good = perform_again(run, play, reference, i, &n_again, c) && good;
+                good = perform_at(run, play, reference, i, false, 0, c) && good;
+        }
         return good;
 }
 
@@ -478,6 +551,7 @@ static void play_it(Run *run, const Play *play)
 
         run->hurry = run->budget > 0 && before - run->began > run->budget * run->number / run->total;
         run->hurried += run->hurry;
+        run->next_moments = AGAIN_MOMENTS;
         run->random = run->seed + run->number * UINT64_C(0xd1342543de82ef95);
         good = perform(&p, &reference);
         c.moments = reference.moments;
@@ -507,7 +581,8 @@ static void play_it(Run *run, const Play *play)
 static _Noreturn void usage(const char *name)
 {
         fprintf(stderr,
-                "usage: %s [--all] [--seed N] [--play PATTERN] [--moment N] [--list] [--time] [--budget SECONDS]\n"
+                "usage: %s [--all] [--seed N] [--play PATTERN] [--moment N] [--again N] [--list] [--time]"
+                " [--budget SECONDS]\n"
                 "MONO_HANDLE_TEST_DAEMON is the daemon.\n",
                 name);
         exit(2);
@@ -523,10 +598,15 @@ static void list(void)
 static void parse(Run *run, int argc, char **argv)
 {
         static const struct option options[] = {
-                { "all", no_argument, NULL, 'a' },          { "seed", required_argument, NULL, 's' },
-                { "play", required_argument, NULL, 'p' },   { "moment", required_argument, NULL, 'm' },
-                { "list", no_argument, NULL, 'l' },         { "time", no_argument, NULL, 't' },
-                { "budget", required_argument, NULL, 'b' }, {},
+                { "all", no_argument, NULL, 'a' },
+                { "seed", required_argument, NULL, 's' },
+                { "play", required_argument, NULL, 'p' },
+                { "moment", required_argument, NULL, 'm' },
+                { "list", no_argument, NULL, 'l' },
+                { "time", no_argument, NULL, 't' },
+                { "budget", required_argument, NULL, 'b' },
+                { "again", required_argument, NULL, 'g' },
+                {},
         };
         int c;
 
@@ -543,6 +623,9 @@ static void parse(Run *run, int argc, char **argv)
                         break;
                 case 'm':
                         run->moment = strtoll(optarg, NULL, 0);
+                        break;
+                case 'g':
+                        run->again = strtoll(optarg, NULL, 0);
                         break;
                 case 'l':
                         list();
@@ -573,7 +656,7 @@ static void on_alarm(int sig)
 
 int main(int argc, char **argv)
 {
-        Run run = { .seed = 1, .moment = -1, .began = stage_now() };
+        Run run = { .seed = 1, .moment = -1, .again = -1, .began = stage_now() };
 
         (void)getrandom(&run.seed, sizeof(run.seed), 0);
         parse(&run, argc, argv);

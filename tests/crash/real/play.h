@@ -19,12 +19,20 @@ typedef enum Cue {
         CUE_STOP,  /* the daemon is asked to leave */
 } Cue;
 
+/* What happened after A was set up and before the cue. */
+typedef enum Before {
+        BEFORE_NOTHING,
+        BEFORE_DAEMON,  /* the daemon was killed, and this is the next one: who comes to it resumes */
+        BEFORE_SEGMENT, /* the same, and the segment has lost its name: who comes brings it along */
+} Before;
+
 typedef struct Play {
         const char *name;
         Part victim;
         Cue cue;
         bool empty;               /* there is nobody else, and no segment */
         Deed attach, setup, deed; /* A's; NULL: none */
+        Before before;
 } Play;
 
 extern const Play plays[];

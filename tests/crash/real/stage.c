@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "crash/real/play.h"
 
 #define ANSWER_MAX 256U
@@ -62,7 +63,7 @@ void stage_init(Stage *s)
 {
         const char *temporary = getenv("TMPDIR");
 
-        *s = (Stage){};
+        *s = (Stage){ .unnamed = -1 };
         (void)snprintf(s->directory, sizeof(s->directory), "%.40s/mhd-XXXXXX", temporary ?: "/tmp");
         if (!mkdtemp(s->directory))
                 stage_abort("mkdtemp: %s", strerror(errno));
@@ -97,6 +98,7 @@ void stage_done(Stage *s, bool show)
                 (void)shm_unlink(s->segment);
         if (s->opened[0] != '\0')
                 (void)shm_unlink(s->opened);
+        s->unnamed = fd_close(s->unnamed);
         dir = opendir(s->directory);
         while (dir && (de = readdir(dir)))
                 (void)unlinkat(dirfd(dir), de->d_name, 0);
@@ -231,15 +233,29 @@ void stage_note_opened(Stage *s, pid_t pid)
 
 static int open_segment(const Stage *s)
 {
-        return s->segment[0] != '\0' ? shm_open(s->segment, O_RDONLY | O_CLOEXEC, 0) : -1;
+        if (s->unnamed >= 0)
+                return fcntl(s->unnamed, F_DUPFD_CLOEXEC, 0);
+        return s->segment[0] != '\0' ? shm_open(s->segment, O_RDWR | O_CLOEXEC, 0) : -1;
+}
+
+void stage_unname_segment(Stage *s)
+{
+        stage_note_segment(s);
+        s->unnamed = open_segment(s);
+        if (s->unnamed < 0 || shm_unlink(s->segment) < 0)
+                stage_abort("the segment cannot be unlinked: %s", strerror(errno));
+}
+
+static bool is_gone(const char *name)
+{
+        _cleanup_close_ int fd = name[0] != '\0' ? shm_open(name, O_RDONLY | O_CLOEXEC, 0) : -1;
+
+        return fd < 0;
 }
 
 bool stage_segment_is_gone(const Stage *s)
 {
-        _cleanup_close_ int fd = open_segment(s);
-        _cleanup_close_ int other = s->opened[0] != '\0' ? shm_open(s->opened, O_RDONLY | O_CLOEXEC, 0) : -1;
-
-        return fd < 0 && other < 0;
+        return is_gone(s->segment) && is_gone(s->opened);
 }
 
 static void on_finding(const VerifyFinding *finding, void *userdata)
@@ -257,6 +273,20 @@ int stage_verify(const Stage *s, bool tell, VerifyStats *ret)
                 return -1;
         r = verify_segment(fd, VERIFY_AT_REST | VERIFY_NO_DEAD, tell ? on_finding : NULL, NULL, ret);
         return r < 0 ? -1 : r == 0;
+}
+
+void stage_totals(const Stage *s, Totals *ret)
+{
+        _cleanup_close_ int fd = open_segment(s);
+        Segment seg;
+
+        *ret = (Totals){};
+        if (fd < 0 || segment_load(&seg, fd) < 0)
+                return;
+        if (segment_map(&seg) < 0)
+                stage_abort("the segment cannot be mapped");
+        totals_read(&seg, ret);
+        segment_unmap(&seg);
 }
 
 /* ---------------------------------------------------------------------------------------------- clients */

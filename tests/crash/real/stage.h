@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "daemon/record.h"
 #include "monohandle.h"
+#include "shm/totals.h"
 #include "shm/verify.h"
 
 #define STAGE_WAIT_S 20.0
@@ -29,6 +30,7 @@ typedef struct Stage {
         pid_t daemon;                  /* 0: none */
         char segment[RECORD_NAME_MAX]; /* as the record says */
         char opened[RECORD_NAME_MAX];  /* as a daemon had it open that was killed */
+        int unnamed;                   /* the segment, if its name was taken from it; else -1 */
         Board *board;
 } Stage;
 
@@ -70,12 +72,18 @@ bool stage_stop(Stage *s);
 /* Remembers the name of the segment, if there is one. */
 void stage_note_segment(Stage *s);
 
-/* The same for the one that this process has open, whatever the record says. */
+/* It has no name any more, as when logind cleans up after a user: who has it open has it, and the test, too. */
+void stage_unname_segment(Stage *s);
+
+/* The same as stage_note_segment() for the one that this process has open, whatever the record says. */
 void stage_note_opened(Stage *s, pid_t pid);
 bool stage_segment_is_gone(const Stage *s);
 
 /* 1 if no invariant is broken, 0 if one is, -1: there is no segment. */
 int stage_verify(const Stage *s, bool tell, VerifyStats *ret);
+
+/* What the accounts say that there is. Zeros: there is no segment. */
+void stage_totals(const Stage *s, Totals *ret);
 
 void person_start(Person *p, const Stage *s);
 /* person_tell() and person_hear() in one: false, and it was told, if it went wrong. */

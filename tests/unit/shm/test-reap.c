@@ -6,7 +6,10 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "shm/chunk.h"
@@ -394,6 +397,52 @@ Test(reap, a_large_block_that_another_one_frees)
         fixture_verify(&f, 0, NULL);
         (void)fixture_reap(&f, b.id);
         cr_assert_eq(span_state(span_word(s)), MH_SHM_SPAN_FREE);
+        fixture_done(&f);
+}
+
+/* What happens when somebody is about to write to a page: there he stands still, and others go on. */
+static struct {
+        uint8_t *page;
+        uint64_t handle;
+        unsigned flags, times;
+} before_write;
+
+static void let_b_close(int sig)
+{
+        (void)sig;
+        if (++before_write.times > 1 || mprotect(before_write.page, MH_SHM_PAGE, PROT_READ | PROT_WRITE) < 0)
+                _exit(1);
+        (void)slot_close(&b, before_write.handle, &before_write.flags);
+}
+
+/* Blocks of handles live in a dead client's span. Between the look that finds them there and the word that leaves the span to anyone,
+ * the last of them is freed, by somebody who still sees whose the span was and leaves it alone. */
+Test(reap, the_last_block_just_before_its_span_is_an_orphan)
+{
+        struct sigaction action = { .sa_handler = let_b_close }, old;
+        uint64_t s;
+
+        open_two();
+        before_write.handle = make(&b);
+        cr_assert_eq(slot_open(&a, before_write.handle, NULL), 0);
+        s = take(&a, 100);
+        cr_assert_eq(give_block(&a, s, before_write.handle), 0);
+        cr_assert_eq(slot_close(&a, before_write.handle, NULL), 0);
+        fixture_kill(&f, a.id);
+
+        before_write.page = (uint8_t *)&f.seg.spans[span_of(s)];
+        before_write.page -= (uintptr_t)before_write.page % MH_SHM_PAGE;
+        before_write.times = 0;
+        cr_assert_eq(sigaction(SIGSEGV, &action, &old), 0);
+        cr_assert_eq(mprotect(before_write.page, MH_SHM_PAGE, PROT_READ), 0);
+        (void)fixture_reap_dead(&f, a.id);
+        cr_assert_eq(sigaction(SIGSEGV, &old, NULL), 0);
+
+        cr_assert_eq(before_write.times, 1);
+        cr_assert_eq(before_write.flags, GONE);
+        cr_assert_eq(span_state(span_word(s)), MH_SHM_SPAN_FREE);
+        fixture_verify(&f, VERIFY_AT_REST | VERIFY_NO_DEAD, NULL);
+        fixture_own(&b, 0);
         fixture_done(&f);
 }
 
