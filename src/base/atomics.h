@@ -46,6 +46,30 @@
 #define fetch_sub_relaxed(ptr, n)    ATOMICS_RMW(fetch_sub, ptr, n, __ATOMIC_RELAXED)
 #define fetch_sub_sc(ptr, n)         ATOMICS_RMW(fetch_sub, ptr, n, __ATOMIC_SEQ_CST)
 
+/* ThreadSanitizer knows no fences. There, a read-modify-write of one word that all share orders at least as much. */
+#if defined(__SANITIZE_THREAD__)
+#define ATOMICS_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define ATOMICS_TSAN 1
+#endif
+#endif
+
+#ifdef ATOMICS_TSAN
+extern uint64_t atomics_tsan_fence;
+__attribute__((weak)) uint64_t atomics_tsan_fence;
+
+static inline void fence_sc(void)
+{
+        (void)__atomic_fetch_add(&atomics_tsan_fence, 0, __ATOMIC_SEQ_CST);
+}
+#else
+static inline void fence_sc(void)
+{
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+#endif
+
 /* In a short spin: tells the processor that we wait for somebody on another one. */
 static inline void cpu_relax(void)
 {

@@ -40,6 +40,10 @@ static void sign(Server *s)
         const SegmentConfig *config = &s->options->segment;
         struct mh_shm_shared *shared = s->store.segment.shared;
 
+        /*
+         * Relaxed: nobody is served yet. Who is later gets the segment over a socket, which orders; a limit that is
+         * seen late is advice that comes late.
+         */
         store_relaxed(&shared->limit_client_handles, limit_below(config->limit_client_handles, config->n_slots));
         store_relaxed(&shared->limit_client_scratch, limit_below(config->limit_client_scratch, config->scratch_bytes));
         store_relaxed(&shared->daemon_start_time, s->daemon_start_time);

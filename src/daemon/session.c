@@ -55,6 +55,7 @@ static void welcome(Connection *c, uint16_t type, WireReply *reply)
         const Attachment *a = c->attachment;
         const Segment *seg = &c->server->store.segment;
 
+        /* Relaxed: `epoch` is written by this process alone, in sign(). */
         wire_reply_welcome(reply, type,
                            &(WireWelcome){
                                    .client = a->id,

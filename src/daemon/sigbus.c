@@ -10,8 +10,15 @@
 
 #include "base/atomics.h"
 
-/* The handler runs in the one thread there is, between two of its instructions: what it needs is that each of these is
- * one word, and that the compiler keeps to what is written. The size is stored last and cleared first. */
+/*
+ * The handler runs in the thread that touched the segment, between two of its instructions: that of the event loop, which also
+ * writes these words, or the worker's, which finds them as they were before it was started or given its job, because the segment
+ * changes only while there is no job. So what it needs is that each of these is one word, and that the compiler keeps to what is
+ * written. The size is stored last and cleared first.
+ *
+ * Relaxed: `sigbus_was_hit` goes from 0 to 1, by whichever thread; who asks after the touch in the same thread sees it, and the event
+ * loop asks about the worker's after that has said that it is done.
+ */
 static uint64_t sigbus_base;
 static uint64_t sigbus_size;
 static uint32_t sigbus_was_hit;

@@ -193,6 +193,10 @@ int store_check(const Store *s)
                 return -errno;
         if ((uint64_t)st.st_size < s->segment.total_size)
                 return -EIO;
+        /*
+         * Relaxed: written once, before anybody else had the segment; what is looked for here is damage, which has
+         * no order.
+         */
         if (load_relaxed(&h->magic) != MH_SHM_MAGIC || load_relaxed(&h->version) != MH_SHM_VERSION ||
             load_relaxed(&h->state) != MH_SHM_STATE_READY)
                 return sigbus_hit() ? -EIO : -EBADMSG;

@@ -102,6 +102,7 @@ static bool owns_long_block(Attachment *a, uint64_t handle)
         if (slot_held(&a->actor, handle, &slot) < 0)
                 return false;
         for (unsigned i = 0; i < MH_SHM_SLOT_REFS; i++) {
+                /* Relaxed: a guess whether this takes long; block_find() does not trust it, nor does who closes it. */
                 uint64_t ref = load_relaxed(&slot->refs[i]);
                 Block b;
 

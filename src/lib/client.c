@@ -20,9 +20,12 @@
 
 static void look_after(mh_client *c)
 {
+        /*
+         * Relaxed: of the threads that are due one shall win, by the compare-and-swap; what it does, it does in its
+         * turn.
+         */
         uint64_t at = load_relaxed(&c->look_at), now = deadline_now(), pause;
 
-        /* Relaxed: of the threads that are due one shall win; what it does, it does in its turn. */
         if (now < at || !cas_relaxed(&c->look_at, &at, UINT64_MAX))
                 return;
         pause = load_relaxed(&c->look_pause);

@@ -114,7 +114,7 @@ static inline int client_check(const mh_client *c)
 /*
  * A way to this thread's actor, until client_leave(), or none: then the operation is done again on the slow way. Nearly always it is
  * one comparison: the word before the object is the serial number of the attachment where this process may work on the segment,
- * and 0 in a child, and in a client that asks the daemon. This way needs no BORDER, because src/shm leaves errno alone
+ * and 0 in a child, and in a client that asks the daemon. Relaxed: see client_set_direct(). This way needs no BORDER, because src/shm leaves errno alone
  * and is nowhere cancelled.
  */
 static inline DirectPass client_enter(mh_client *c)
@@ -122,7 +122,10 @@ static inline DirectPass client_enter(mh_client *c)
         return likely(c) ? direct_enter(load_relaxed(&fork_head(c)->word)) : (DirectPass){ 0 };
 }
 
-/* The same for taking and freeing scratch, which leaves the ledger's words of slots alone. It does not end, and is not counted. */
+/*
+ * The same for taking and freeing scratch, which leaves the ledger's words of slots alone. It does not end, and is not counted.
+ * Relaxed, as there: the seat that goes with the serial number was made by this thread, or nothing is found.
+ */
 static inline Actor *client_use(mh_client *c)
 {
         return likely(c) ? direct_use(load_relaxed(&fork_head(c)->word)) : NULL;
@@ -179,5 +182,6 @@ void client_set_direct(mh_client *c, bool on);
 
 static inline bool client_is_direct(const mh_client *c)
 {
+        /* Relaxed: a thread that sees late that this has ended does one operation more, see client_set_direct(). */
         return load_relaxed(&fork_head(c)->word) != 0;
 }

@@ -292,6 +292,10 @@ Actor *direct_enter_anyhow(Direct *d)
                 (void)pthread_mutex_lock(&d->shared_lock);
         else
                 direct_mine = (DirectMine){ .serial = d->serial, .seat = seat };
+        /*
+         * Relaxed: the seat is this thread's, or it holds the lock of the shared one; who looks does so after a
+         * barrier in every thread.
+         */
         store_relaxed(&seat->turns, load_relaxed(&seat->turns) + 1);
         __atomic_signal_fence(__ATOMIC_SEQ_CST); /* as in direct_enter() */
         return &seat->actor;

@@ -36,6 +36,7 @@ void *fork_alloc(size_t size)
                 return NULL;
         }
         p += page_size();
+        /* Relaxed: nobody else has it yet, and the kernel wipes it. */
         store_relaxed(&fork_head(p)->alive, FORK_ALIVE);
         return p;
 }

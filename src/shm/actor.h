@@ -47,7 +47,7 @@ typedef struct Actor {
         unsigned thread;    /* below MH_SHM_THREADS: which lines and spans of the client are this actor's */
         uint32_t alone;     /* no other thread uses the ledger at the same time: see actor_set_alone() */
         /* Slots from `window` on, so many, whose words in the ledger have memory and can be changed by plain stores: none if this
-         * actor is not alone. See ledger_move_window(). */
+         * actor is not alone. See move_window() in ledger.c. */
         uint32_t window, window_size;
         uint64_t bit;                /* this client's among the holder bits in the slot itself; 0: it is not there */
         struct mh_shm_account *page; /* the first page of the ledger */
@@ -120,6 +120,7 @@ static inline void actor_close_window(Actor *a)
 /* Adds to a number of this actor's account line, wrapping: each line is one thread's, or those that share it have a lock. */
 static inline void actor_count(uint64_t *number, uint64_t n)
 {
+        /* Relaxed: a number for sums, see totals.c; nobody else adds to it meanwhile. */
         store_relaxed(number, load_relaxed(number) + n);
 }
 

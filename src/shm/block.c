@@ -41,6 +41,11 @@ static int locate(const Segment *seg, uint32_t span, uint32_t within, uint64_t w
                         return -ESTALE;
                 break;
         case MH_SHM_SPAN_LARGE:
+                /*
+                 * Relaxed: pairs with the sequentially consistent store of LARGE in publish_large(), which `run`
+                 * comes before; who loaded the word loaded it so, and compares it once more. If the span goes
+                 * meanwhile this may be 0 already.
+                 */
                 size = (uint64_t)load_relaxed(&seg->spans[span].run) * MH_SHM_SPAN_SIZE;
                 if (within || !size || size > (uint64_t)(seg->n_spans - span) * MH_SHM_SPAN_SIZE)
                         return -ESTALE;
@@ -198,6 +203,10 @@ static void release_others(Actor *a, uint32_t head, uint32_t first, uint32_t end
 int block_release_large(Actor *a, uint32_t head, uint32_t n)
 {
         struct mh_shm_span *entry = &a->seg->spans[head];
+        /*
+         * Relaxed: pairs with the store of LARGE in publish_large(). Since the block is FREEING by this actor
+         * nobody else changes it, and what a dead one stored is there.
+         */
         uint32_t run = load_relaxed(&entry->run), left;
         uint64_t word;
 

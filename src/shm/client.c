@@ -3,6 +3,8 @@
 /*
  * The client table. Only the daemon writes it, so its own loads of what it wrote need no order; who else reads an entry finds it
  * complete because the state becomes ATTACHED last, with a sequentially consistent store that pairs with client_state().
+ *
+ * Relaxed: therefore all fields of an entry but its state; and the first mark of its hazards, which nobody looks at before.
  */
 
 #include <assert.h>

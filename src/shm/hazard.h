@@ -15,6 +15,7 @@
  * is given back.
  */
 
+#include "base/atomics.h"
 #include "shm/actor.h"
 
 /* After the announcement, before the check. */
@@ -23,7 +24,7 @@ static inline void hazard_order(const Actor *a)
         if (a->seg->asymmetric)
                 __atomic_signal_fence(__ATOMIC_SEQ_CST);
         else
-                __atomic_thread_fence(__ATOMIC_SEQ_CST);
+                fence_sc();
 }
 
 /* Before anything in a foreign span is touched; then check its word. */

@@ -67,5 +67,9 @@ static inline bool holder_any(Segment *seg, uint32_t slot)
 /* What is seen at a glance: this client holds it, and none of those whose bits are in the slot. */
 static inline bool holder_seems_alone(const Actor *a, uint32_t slot)
 {
+        /*
+         * Relaxed: only which way to go. Who destroys looks again, in order, after it has said DYING, and who does
+         * not clears its bit and then looks at all.
+         */
         return load_relaxed(&a->slots[slot].holders) == a->bit;
 }

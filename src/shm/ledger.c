@@ -186,6 +186,7 @@ void ledger_wait(Actor *a, uint32_t slot, uint64_t seen)
         uint64_t *word = &a->ledger[slot];
 
         for (unsigned i = 0; i < SPIN; i++) {
+                /* Relaxed: a spin; the caller loads the word anew, in order. */
                 if (load_relaxed(word) != seen)
                         return;
                 cpu_relax();

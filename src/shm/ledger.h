@@ -27,6 +27,7 @@ bool ledger_move(Actor *a, uint32_t slot);
 /* The word, or 0 where it has no memory yet. */
 static inline uint64_t ledger_load(Actor *a, uint32_t slot)
 {
+        /* Relaxed: this thread's own, but that others close the window, which barriers order: see actor_set_alone(). */
         if (unlikely(a->ledger_unit != (uint64_t)slot * sizeof(uint64_t) / MH_SHM_LEDGER_UNIT + 1) ||
             unlikely(!load_relaxed(&a->window_size) && load_relaxed(&a->alone)))
                 if (!ledger_move(a, slot))
@@ -34,7 +35,7 @@ static inline uint64_t ledger_load(Actor *a, uint32_t slot)
         return load_sc(&a->ledger[slot]);
 }
 
-/* Can the slot's word be changed by plain stores? */
+/* Can the slot's word be changed by plain stores? Relaxed: who closes the window passes a barrier in every thread after that. */
 static inline bool ledger_in_window(const Actor *a, uint32_t slot)
 {
         return likely(slot - a->window < load_relaxed(&a->window_size));
@@ -67,7 +68,7 @@ void ledger_wake(Actor *a, uint32_t slot);
  */
 static inline void ledger_settle(Actor *a, uint32_t slot, uint64_t to)
 {
-        uint64_t old = load_relaxed(&a->ledger[slot]);
+        uint64_t old = load_relaxed(&a->ledger[slot]); /* relaxed: for WAITERS alone, and who is missed looks again */
 
         /* Release: all that was done to the slot comes first. Pairs with ledger_load() of another thread, and with the reaper's. */
         store_release(&a->ledger[slot], to);

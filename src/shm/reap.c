@@ -55,6 +55,7 @@ static void take_over_account(Reap *r)
                 &((struct mh_shm_account *)segment_ledger(seg, MH_SHM_CLIENT_DAEMON))->line[0];
         struct mh_shm_account_line dead = account_sum(r->dead.page);
 
+        /* Relaxed: numbers for sums, each in one piece: see totals.c. */
         (void)fetch_add_relaxed(&daemon->created, dead.created);
         (void)fetch_add_relaxed(&daemon->destroyed, dead.destroyed);
         (void)fetch_add_relaxed(&daemon->alloc_bytes, dead.alloc_bytes);
@@ -86,6 +87,7 @@ static int reap_hazards(Reap *r, int *units)
                 store_sc(&line->line[i].freeing, 0);
 
         for (; r->position < MH_SHM_THREADS; r->position++) {
+                /* Relaxed: its writer is dead, and nobody else writes it. */
                 uint64_t span = load_relaxed(&line->line[r->position].span);
 
                 if (span && span <= r->dead.seg->n_spans) {
@@ -160,6 +162,7 @@ static int reap_slots(Reap *r, int *units)
 static void count_freed(Reap *r, uint64_t bytes)
 {
         r->stats.scratch_bytes += bytes;
+        /* Relaxed: a number for sums. */
         (void)fetch_add_relaxed(&r->dead.account->free_bytes, bytes);
 }
 

@@ -19,6 +19,9 @@
  * Intent and outcome are written by the daemon alone, field by field without order, and then their numbers, sequentially
  * consistent: a daemon that finds a number after a crash finds the fields that go with it, because all that its predecessor stored
  * is there, and stores are not seen before those that came before a release.
+ *
+ * Relaxed: therefore the fields of both, `requests` and `errors`, which the daemon alone reads back, and the hazard of a client that only
+ * the daemon works for.
  */
 
 #include <errno.h>

@@ -12,6 +12,7 @@
 
 int reserve_check_limit(const Actor *a)
 {
+        /* Relaxed: the daemon wrote it before this client was there, see sign(), and it stays. */
         uint64_t limit = load_relaxed(&a->shared->limit_client_handles);
         int64_t handles = (int64_t)account_sum(a->page).handles;
 
@@ -21,6 +22,7 @@ int reserve_check_limit(const Actor *a)
 void reserve_release(Actor *a, uint32_t slot)
 {
         struct mh_shm_slot *s = &a->slots[slot];
+        /* Relaxed: RESERVED or DEAD by this client, whom alone it is to leave. */
         uint64_t next = reserve_state_after(a->seg, load_relaxed(&s->state));
 
         store_sc(&s->state, next);

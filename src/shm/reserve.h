@@ -11,6 +11,7 @@
 
 static inline bool reserve_is_limited(const Actor *a)
 {
+        /* Relaxed: as in reserve_check_limit(). */
         return load_relaxed(&a->shared->limit_client_handles) != UINT64_MAX;
 }
 

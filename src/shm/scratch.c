@@ -79,6 +79,7 @@ static uint64_t count_owned(Actor *a)
 
 static bool is_limited(const Actor *a)
 {
+        /* Relaxed: as in check_quota(). */
         return load_relaxed(&a->shared->limit_client_scratch) != UINT64_MAX;
 }
 
@@ -105,6 +106,7 @@ static uint64_t count_anew(Actor *a, const struct mh_shm_account_line *before)
  */
 static int check_quota(Actor *a, uint64_t size)
 {
+        /* Relaxed: the daemon wrote it before this client was there, see sign(), and it stays. */
         uint64_t limit = load_relaxed(&a->shared->limit_client_scratch);
         struct mh_shm_account_line sum;
 
@@ -239,6 +241,10 @@ static inline int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
 static void join_run(Actor *a, uint32_t head, uint32_t n)
 {
         for (uint32_t i = head + 1; i < head + n; i++) {
+                /*
+                 * Relaxed: a span that is CLAIMED by this client is its alone to change; of any other only that it
+                 * is not is taken from here.
+                 */
                 uint64_t word = load_relaxed(&a->seg->spans[i].word);
 
                 if (span_state(word) == MH_SHM_SPAN_CLAIMED && span_client(word) == a->id && span_arg(word) == head)
@@ -252,6 +258,10 @@ static void publish_large(Actor *a, uint32_t head, uint32_t n, uint64_t size, ui
 {
         struct mh_shm_span *entry = &a->seg->spans[head];
 
+        /*
+         * Relaxed: CLAIMED by us, so nobody reads them before LARGE, below, with which block_find() and
+         * block_release_large() pair.
+         */
         store_relaxed(&entry->run, n);
         store_relaxed(&entry->size, size);
         store_sc(span_owners(a->seg, head), owner_make(tag, MH_SHM_OWNER_CLIENT, 0, a->id));
@@ -365,6 +375,7 @@ static void tidy_span(Actor *a, uint32_t span)
         switch (span_state(word)) {
         case MH_SHM_SPAN_LARGE:
                 /* Ascending: its other spans are joined before they would be taken for claims. */
+                /* Relaxed: pairs with the store of LARGE in publish_large(); the word was loaded above. */
                 run = load_relaxed(&entry->run);
                 if (own && run <= seg->n_spans - span)
                         join_run(a, span, run);

@@ -393,7 +393,8 @@ int segment_map_client(Segment *seg, uint32_t id, void **ret_ledger)
         if (r < 0)
                 goto fail;
 
-        /* What a client has no business to write, it cannot: its accidents stay its own. */
+        /* What a client has no business to write, it cannot: its accidents stay its own. Relaxed: its flags were written before it
+         * was told its number. */
         if (mprotect(front, seg->regions[MH_SHM_REGION_HEADER].size, PROT_READ) < 0 ||
             mprotect((uint8_t *)front + clients->offset, clients->size, PROT_READ) < 0 ||
             (!(load_relaxed(&seg->clients[id].flags) & MH_SHM_CLIENT_LEDGER) &&

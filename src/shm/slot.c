@@ -165,9 +165,9 @@ static inline void make_live(Actor *a, uint32_t slot, uint64_t gen, unsigned typ
 
 _noinline_ int slot_publish(Actor *a, uint32_t slot, unsigned type, uint64_t *ret_handle)
 {
+        /* Relaxed: nobody else changes it, unless somebody scribbles. The reaper puts that right, or verify says so. */
         uint64_t state = load_relaxed(&a->slots[slot].state), gen = state_generation(state);
 
-        /* Nobody else changes it, unless somebody scribbles. The reaper puts that right, or verify says so. */
         if (state_phase(state) != MH_SHM_PHASE_RESERVED || !gen)
                 return -EIO;
         ledger_settle(a, slot, ledger_make(gen, 1));
@@ -371,7 +371,8 @@ static _noinline_ int open_anyhow(Actor *a, uint64_t handle, unsigned *ret_type)
                 } else if (ledger_count(word) == MH_SHM_LEDGER_COUNT_MASK) {
                         return -EOVERFLOW;
                 } else if (ledger_change(a, slot, word, word + 1)) {
-                        /* Held, so it lives as long as we do not close it. */
+                        /* Held, so it lives as long as we do not close it. Relaxed: it was LIVE when our ledger word
+                         * came to name it, and that word was loaded in order. */
                         if (ret_type)
                                 *ret_type = state_type(load_relaxed(&a->slots[slot].state));
                         return 0;

@@ -56,6 +56,7 @@ void span_note_free(Segment *seg, uint32_t span)
 static uint32_t map_find(const Segment *seg, uint32_t from, bool set)
 {
         for (uint32_t span = from; span < seg->n_spans; span = (span / 64 + 1) * 64) {
+                /* Relaxed: a hint. Who finds a span here looks at its word. */
                 uint64_t word = load_relaxed(&seg->spanmap[span / 64]);
 
                 word = (set ? word : ~word) >> span % 64;
@@ -197,6 +198,7 @@ int span_claim_run(Actor *a, uint32_t n, uint32_t *ret_head)
         if (n > seg->n_spans)
                 return -ENOSPC;
         /* Single spans are taken from below, runs from where the last one ended, so that they meet late. */
+        /* Relaxed: a hint where to begin, which is compared. */
         cursor = n == 1 ? 0 : load_relaxed(&seg->shared->span_cursor);
         if (cursor >= seg->n_spans)
                 cursor = 0;
@@ -227,7 +229,8 @@ int span_populate(Actor *a, uint32_t span, uint32_t n, uint32_t blocks)
         if (r < 0)
                 return r;
         if (entry->kept) {
-                /* Somebody may still look at words that were kept for it: all of them are free, before and after. */
+                /* Somebody may still look at words that were kept for it: all of them are free, before and after. Relaxed: the span
+                 * is CLAIMED by us, and its word, stored when it becomes SMALL or LARGE, comes after these. */
                 for (uint32_t i = 0; i < blocks; i++)
                         store_relaxed(&span_owners(seg, span)[i], 0);
                 entry->kept = 0;
@@ -237,6 +240,7 @@ int span_populate(Actor *a, uint32_t span, uint32_t n, uint32_t blocks)
 
 /* ------------------------------------------------------------------------------------------------ tags */
 
+/* Relaxed: see span_raise_floor(). */
 uint32_t span_first_tag(const struct mh_shm_span *entry)
 {
         return tag_after(load_relaxed(&entry->tag_floor) & MH_SHM_TAG_MASK);
@@ -261,7 +265,7 @@ static uint32_t greatest_lead(const uint64_t *words, size_t n, uint32_t floor, u
         return lead;
 }
 
-/* The floor is written by who has the span CLAIMED, and read by who has it next: the span's word orders that. */
+/* Relaxed: the floor is written by who has the span CLAIMED, and read by who has it next: the span's word orders that. */
 void span_raise_floor(const Segment *seg, uint32_t span, uint32_t blocks)
 {
         uint32_t floor = load_relaxed(&seg->spans[span].tag_floor) & MH_SHM_TAG_MASK;
@@ -275,7 +279,7 @@ void span_raise_floor(const Segment *seg, uint32_t span, uint32_t blocks)
 
 /*
  * The same for a span of which nobody remembers how many words it has, or whether they are still there: a release that is done
- * again finds zeros and leaves the floor where it is.
+ * again finds zeros and leaves the floor where it is. Relaxed, as there.
  */
 static void raise_floor_by_read(const Segment *seg, uint32_t span)
 {
@@ -316,7 +320,9 @@ static void set_free(Actor *a, uint32_t span)
 
         if (!hazard)
                 hazard_set(a, span);
-        store_relaxed(&entry->run, 0); /* who looks at it compares the word before and after: see block_find() */
+        /* Relaxed: who finds the word still LARGE, and this already, before and after its look, finds a size of 0, and says -ESTALE:
+         * see block_find(). The word, below, comes after both for who claims the span next. */
+        store_relaxed(&entry->run, 0);
         store_relaxed(&entry->size, 0);
         store_sc(&entry->word, span_make(inc & 0xfffff, MH_SHM_SPAN_FREE, 0, 0));
         map_clear(a->seg, span);

@@ -17,7 +17,8 @@
 #include "shm/actor.h"
 #include "shm/words.h"
 
-/* Is it a span, which has an entry, from which this very actor takes small blocks of that class? Then only it changes the span's word. */
+/* Is it a span, which has an entry, from which this very actor takes small blocks of that class? Then only it changes the span's
+ * word; relaxed, therefore: if it is another's, it stays another's for this actor. */
 static inline bool span_serves(const Actor *a, uint32_t span, unsigned class)
 {
         uint64_t word = load_relaxed(&a->spans[span].word);

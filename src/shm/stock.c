@@ -88,6 +88,7 @@ static bool refill_from_span(Actor *a, unsigned class, bool picky)
         if (!k->span)
                 return false;
         area = &a->seg->owners[k->span - 1];
+        /* Relaxed: hints of others, see block.c. Which block is free its owner word says. */
         picky = picky && load_relaxed(&area->visitors) & MH_SHM_VISITORS_SEEN;
         while ((hints = load_relaxed(&area->hints) & all_groups(class) & ~skipped)) {
                 uint32_t group = next_group(k, area, hints), first = group * 64;
@@ -112,6 +113,7 @@ static bool find_own_span(Actor *a, unsigned class, uint32_t max_words, uint32_t
 {
         uint32_t words = a->span_words, looked = 0, at;
 
+        /* Relaxed, below: the bits of `hints` are hints. */
         if (!words)
                 return false;
         at = a->span_cursor % (words * 64);
@@ -140,6 +142,7 @@ static bool find_own_span(Actor *a, unsigned class, uint32_t max_words, uint32_t
 static bool adopt_span(Actor *a, unsigned class)
 {
         Segment *seg = a->seg;
+        /* Relaxed: a hint, taken by the compare-and-swap and then checked. */
         uint32_t hint = load_relaxed(&seg->shared->orphan[class]);
         struct mh_shm_span *entry;
         uint64_t word;
@@ -213,6 +216,7 @@ void stock_consider(Actor *a, uint32_t span)
 {
         struct mh_shm_span *entry = &a->spans[span];
         struct mh_shm_owners *area = &a->owners[span];
+        /* Relaxed: the span is this actor's, and only it changes its word. */
         uint64_t word = load_relaxed(&entry->word);
         uint32_t used = 0, n = class_blocks(span_arg(word));
 
@@ -312,6 +316,7 @@ static int claim_span(Actor *a, unsigned class)
         entry = &seg->spans[span];
         seg->owners[span].countdown = class_blocks(class);
         expect_nobody(a, span);
+        /* Relaxed: nobody has the span but us, until the word, below, says SMALL. */
         store_relaxed(&seg->owners[span].hints, all_groups(class));
         /* CLAIMED is ours alone to leave. Who finds it SMALL finds owner words. */
         store_sc(&entry->word, span_make_small(span_incarnation(load_relaxed(&entry->word)), a->id, a->thread, class));

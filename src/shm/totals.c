@@ -4,6 +4,9 @@
  * Sums over what many write. Each number is read in one piece and in no order with the others, so a sum is right when nobody works, and
  * at other times it is near. Where it is made anew, others may work as ever: what is counted then is believed only if nothing was done
  * meanwhile, and a span is looked into as anybody does who does not own it.
+ *
+ * Relaxed: therefore all numbers, and the words that are only counted. The accounts that are written here are the daemon's own and those
+ * of clients for which nobody but the daemon works.
  */
 
 #include "shm/totals.h"

@@ -77,6 +77,7 @@ static void forget_ledger(Actor *a)
         const Segment *seg = a->seg;
 
         for (unsigned i = 0; i < sizeof(a->page->reserved) / sizeof(a->page->reserved[0]); i++)
+                /* Relaxed: the daemon's own ledger, and nobody works in its name while it trims. */
                 store_relaxed(&a->page->reserved[i], 0);
         a->ledger_unit = 0;
         (void)segment_punch(seg, MH_SHM_REGION_LEDGERS, seg->ledger_slots, seg->ledger_stride - seg->ledger_slots);
@@ -208,6 +209,7 @@ static bool looks_empty(const Segment *seg, uint32_t chunk)
         if (chunk_state(load_sc(&seg->chunks[chunk].word)) != MH_SHM_CHUNK_OPEN)
                 return false;
         for (unsigned i = 0; i < MH_SHM_CHUNK_SLOTS / 64; i++)
+                /* Relaxed: a hint, as it says above. */
                 if (load_relaxed(&seg->chunks[chunk].taken[i]))
                         return false;
         return true;

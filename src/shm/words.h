@@ -2,13 +2,15 @@
 #pragma once
 
 /*
- * The words of src/proto/shm-layout.h, put together and taken apart. Pure functions: no memory is touched here, so whoever
- * decides on a word has loaded it once and looks at its own copy.
+ * The words of src/proto/shm-layout.h, put together and taken apart. Pure functions: no word of the segment is loaded here, so
+ * whoever decides on one has loaded it once and looks at its own copy. Only account_sum() reads: numbers, on which nothing is decided
+ * that has to be exact.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/atomics.h"
 #include "proto/shm-layout.h"
 
 /* ------------------------------------------------------------------------------------------------ generations */
@@ -315,7 +317,7 @@ static inline uint32_t class_blocks(uint64_t class)
 
 /* ------------------------------------------------------------------------------------------------ accounts */
 
-/* What all threads of a client did together. Wrapping, as the lines do. */
+/* What all threads of a client did together. Wrapping, as the lines do. Relaxed: near while they work, right when they do not. */
 static inline struct mh_shm_account_line account_sum(const struct mh_shm_account *account)
 {
         struct mh_shm_account_line sum = { 0 };
@@ -323,13 +325,13 @@ static inline struct mh_shm_account_line account_sum(const struct mh_shm_account
         for (unsigned i = 0; i < MH_SHM_THREADS; i++) {
                 const struct mh_shm_account_line *line = &account->line[i];
 
-                sum.handles += __atomic_load_n(&line->handles, __ATOMIC_RELAXED);
-                sum.created += __atomic_load_n(&line->created, __ATOMIC_RELAXED);
-                sum.destroyed += __atomic_load_n(&line->destroyed, __ATOMIC_RELAXED);
-                sum.alloc_bytes += __atomic_load_n(&line->alloc_bytes, __ATOMIC_RELAXED);
-                sum.free_bytes += __atomic_load_n(&line->free_bytes, __ATOMIC_RELAXED);
-                sum.lost_bytes += __atomic_load_n(&line->lost_bytes, __ATOMIC_RELAXED);
-                sum.disowned_bytes += __atomic_load_n(&line->disowned_bytes, __ATOMIC_RELAXED);
+                sum.handles += load_relaxed(&line->handles);
+                sum.created += load_relaxed(&line->created);
+                sum.destroyed += load_relaxed(&line->destroyed);
+                sum.alloc_bytes += load_relaxed(&line->alloc_bytes);
+                sum.free_bytes += load_relaxed(&line->free_bytes);
+                sum.lost_bytes += load_relaxed(&line->lost_bytes);
+                sum.disowned_bytes += load_relaxed(&line->disowned_bytes);
         }
         return sum;
 }
