@@ -36,18 +36,18 @@
 #include "base/cleanup.h"
 #include "crash/check.h"
 #include "crash/fail.h"
+#include "crash/sample.h"
 #include "shm/client.h"
 #include "shm/verify.h"
 
-/* Of a sample, for each scenario: so many, and the square root of all there are; no more than this. */
+/* Of a sample, for each scenario: so many at least, see sample.h. */
 #define SAMPLE_KILLS   2U
-#define SAMPLE_FREEZES 4U
-#define SAMPLE_MAX     48U
+#define SAMPLE_FREEZES 2U
+#define SAMPLE_WRITES  1U
 #define SAMPLE_REAL    12U   /* one of so many points of death */
 #define SAMPLE_AGAIN   8U    /* the same */
 #define SAMPLE_AGAIN_2 10U   /* and then at one of so many points of that */
 #define SAMPLE_FAR     5000U /* instructions; it takes long to get there again */
-#define SAMPLE_HURRY   4U    /* one of so many of these, when time is short */
 
 #define PROGRESS_S 10.0
 
@@ -80,22 +80,6 @@ typedef struct Ways {
         Final final[WAYS_MAX];
 } Ways;
 
-/* A point of the way that was chosen for the sample. */
-typedef struct Stop {
-        uint64_t point;
-        uint64_t key; /* drawn at random: those with the lowest are kept */
-        bool changed; /* here the segment is another one than an instruction before */
-        Snapshot memory;
-        MachineState *machine;
-} Stop;
-
-/* Some of all that come by, each with the same chance. How many that are to be is known only at the end. */
-typedef struct Sample {
-        Stop stop[SAMPLE_MAX];
-        unsigned least, n;
-        uint64_t seen;
-} Sample;
-
 /* How often an instruction came by; in a table of them, hashed. */
 typedef struct Pass {
         uint64_t rip;
@@ -116,7 +100,9 @@ typedef struct Explorer {
         unsigned n_others, n_own_others;           /* the last are the scenario's own */
         Ways living[OTHERS_MAX], dead[OTHERS_MAX]; /* is A alive at the end? */
 
-        Sample kills, freezes;
+        /* Between what somebody has looked at and what he then writes there is one point, and many others around it: so these, where
+         * he is about to write, have a sample of their own. */
+        Sample kills, freezes, writes;
         Pass passes[LOOPS_MAX], inner_passes[LOOPS_MAX];
 
         Snapshot start, last, here, inner, inner_last;
@@ -536,77 +522,6 @@ static bool try_freezes(Explorer *x, bool changed)
 
 /* ---------------------------------------------------------------------------------------------- a sample of them */
 
-static void stop_init(Stop *s, const Memory *m)
-{
-        snapshot_init(&s->memory, m);
-        s->machine = malloc(sizeof(MachineState));
-        if (!s->machine)
-                fail_hard("out of memory");
-}
-
-static void sample_done(Sample *s, const Memory *m)
-{
-        for (unsigned i = 0; i < s->n; i++) {
-                snapshot_done(&s->stop[i].memory, m);
-                free(s->stop[i].machine);
-        }
-}
-
-/* It is long if the operation is, but not in proportion: otherwise the time would go into a few loops. */
-static unsigned sample_size(const Sample *s)
-{
-        unsigned n = s->least, root = 0;
-
-        while ((uint64_t)(root + 1) * (root + 1) <= s->seen)
-                root++;
-        n += root;
-        return n < SAMPLE_MAX ? n : SAMPLE_MAX;
-}
-
-static unsigned highest_key(const Sample *s)
-{
-        unsigned highest = 0;
-
-        for (unsigned i = 1; i < s->n; i++)
-                if (s->stop[i].key > s->stop[highest].key)
-                        highest = i;
-        return highest;
-}
-
-static void sample_offer(Explorer *x, Sample *s, bool changed)
-{
-        uint64_t key = next_random(x);
-        unsigned i = s->n;
-
-        s->seen++;
-        if (s->n < sample_size(s))
-                stop_init(&s->stop[s->n++], &x->w->memory);
-        else {
-                i = highest_key(s);
-                if (key >= s->stop[i].key)
-                        return;
-        }
-        s->stop[i].point = x->point;
-        s->stop[i].key = key;
-        s->stop[i].changed = changed;
-        memory_save(&x->w->memory, &s->stop[i].memory);
-        machine_save(&x->w->machine, s->stop[i].machine);
-}
-
-static int by_key(const void *a, const void *b)
-{
-        const Stop *one = a, *other = b;
-
-        return (one->key > other->key) - (one->key < other->key);
-}
-
-/* How many of them are tried: a random part of them when time is short. */
-static unsigned sample_end(Sample *s, const Options *options)
-{
-        qsort(s->stop, s->n, sizeof(s->stop[0]), by_key);
-        return options->hurry ? (s->n + SAMPLE_HURRY - 1) / SAMPLE_HURRY : s->n;
-}
-
 /* From here on chance depends on nothing but the seed and the point: who does only some of the stops does the same there. */
 static void go_to(Explorer *x, const Stop *stop)
 {
@@ -630,7 +545,8 @@ static unsigned draw_other(Explorer *x)
 
 static bool try_samples(Explorer *x)
 {
-        unsigned kills = sample_end(&x->kills, x->options), freezes = sample_end(&x->freezes, x->options);
+        unsigned kills = sample_end(&x->kills, x->options->hurry), freezes = sample_end(&x->freezes, x->options->hurry);
+        unsigned writes = sample_end(&x->writes, x->options->hurry);
         bool good = true;
 
         machine_watch(&x->w->machine, NULL, 0, false);
@@ -640,6 +556,10 @@ static bool try_samples(Explorer *x)
         }
         for (unsigned i = 0; i < freezes && x->n_others > 1; i++) {
                 go_to(x, &x->freezes.stop[i]);
+                good = try_freeze(x, draw_other(x), true) && good;
+        }
+        for (unsigned i = 0; i < writes && x->n_others > 1; i++) {
+                go_to(x, &x->writes.stop[i]);
                 good = try_freeze(x, draw_other(x), true) && good;
         }
         return good;
@@ -672,9 +592,11 @@ static bool at_point(Explorer *x, bool changed, bool touches)
         touches = touches && is_worth(x, x->passes);
         if (o->point < 0 && !o->all) {
                 if (changed)
-                        sample_offer(x, &x->kills, true);
-                if (touches)
-                        sample_offer(x, &x->freezes, changed);
+                        sample_offer(&x->kills, x->w, x->point, next_random(x), true);
+                if (touches) {
+                        sample_offer(&x->freezes, x->w, x->point, next_random(x), changed);
+                        sample_maybe(&x->writes, x->w, x->point, next_random(x), changed);
+                }
                 return true;
         }
         if ((!changed && !touches) || (o->point >= 0 && x->point != (uint64_t)o->point))
@@ -702,8 +624,11 @@ static bool look(Explorer *x)
                 memory_forgive(&w->memory);
                 fail("%ld pages are there that nobody reserved", pages);
         }
-        if (!memory_differs(&w->memory, &x->last))
+        if (!memory_differs(&w->memory, &x->last)) {
+                sample_settle(&x->writes, false);
                 return pages == 0;
+        }
+        sample_settle(&x->writes, true);
         memory_save(&w->memory, &x->last);
         x->counts->states++;
         return at_point(x, true, false) && pages == 0;
@@ -789,6 +714,7 @@ static void done(Explorer *x)
         snapshot_done(&x->inner_last, &x->w->memory);
         sample_done(&x->kills, &x->w->memory);
         sample_done(&x->freezes, &x->w->memory);
+        sample_done(&x->writes, &x->w->memory);
         free(x->here_machine);
         free(x->inner_machine);
 }
@@ -814,8 +740,9 @@ bool explore(World *w, const Scenario *scenario, Mode mode, const Options *optio
                 .seed = seed_of(options->seed, scenario->name, mode),
                 .random = seed_of(options->seed, scenario->name, mode),
                 .told = fail_now(),
-                .kills = { .least = SAMPLE_KILLS },
-                .freezes = { .least = SAMPLE_FREEZES },
+                .kills = { .least = SAMPLE_KILLS, .every = 1 },
+                .freezes = { .least = SAMPLE_FREEZES, .every = 3 },
+                .writes = { .least = SAMPLE_WRITES, .every = 1 },
                 .here_machine = malloc(sizeof(MachineState)),
                 .inner_machine = malloc(sizeof(MachineState)),
         };
