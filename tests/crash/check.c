@@ -73,10 +73,10 @@ bool check_adopted(World *w)
         totals_read(&w->shared->seg, &totals);
         if (totals.clients != stats.clients || totals.handles != stats.handles ||
             totals.scratch_bytes != stats.scratch_bytes)
-                return fail(
-                        "after adoption, the accounts say %u clients, %llu handles, %llu bytes, and there are %u, %llu, %llu",
-                        totals.clients, (unsigned long long)totals.handles, (unsigned long long)totals.scratch_bytes,
-                        stats.clients, (unsigned long long)stats.handles, (unsigned long long)stats.scratch_bytes);
+                return fail("the accounts say %u clients, %llu handles, %llu bytes, and there are %u, %llu, %llu",
+                            totals.clients, (unsigned long long)totals.handles,
+                            (unsigned long long)totals.scratch_bytes, stats.clients, (unsigned long long)stats.handles,
+                            (unsigned long long)stats.scratch_bytes);
         return good;
 }
 

@@ -32,8 +32,8 @@ typedef struct Result {
 /* verify_segment() finds nothing. */
 bool check_verify(World *w, unsigned flags);
 
-/* The same after a daemon took over the segment, when nobody is in the middle of anything and nobody is dead; and the accounts,
- * which that daemon counted anew, say what there is. */
+/* The same after a daemon took over the segment, when nobody is in the middle of anything and nobody is dead; and the
+ * accounts, which that daemon counted anew, say what there is. */
 bool check_adopted(World *w);
 
 /* Reaps who is dead; then there is nothing to be found, and *ret is what there is. */

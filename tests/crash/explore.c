@@ -100,8 +100,8 @@ typedef struct Explorer {
         unsigned n_others, n_own_others;           /* the last are the scenario's own */
         Ways living[OTHERS_MAX], dead[OTHERS_MAX]; /* is A alive at the end? */
 
-        /* Between what somebody has looked at and what he then writes there is one point, and many others around it: so these, where
-         * he is about to write, have a sample of their own. */
+        /* Between what somebody has looked at and what he then writes there is one point, and many others around it: so
+         * these, where he is about to write, have a sample of their own. */
         Sample kills, freezes, writes;
         Pass passes[LOOPS_MAX], inner_passes[LOOPS_MAX];
 
@@ -300,7 +300,7 @@ static bool is_accepted(const World *w, const Job *b, Ending ending, const Final
          * finds done. A double free is an error of the clients, and one of them may not be told of it. */
         if (ending == END_ADOPT && a->op == OP_FREE && b->op == OP_FREE && a->arg[0] == b->arg[0])
                 as_if.a = way->a;
-        /* The only chunk with room is being opened, or closed, by somebody who is frozen: nobody can have it meanwhile. */
+        /* The only chunk with room is being opened, or closed, by one who is frozen: nobody can have it meanwhile. */
         if (w->last_hole && b->op == OP_NEW && is->b.result == -ENOSPC && way->b.result == 0) {
                 as_if.b = way->b;
                 as_if.abstract.handles++;

@@ -3,9 +3,9 @@
 
 /* Some of the points that an operation comes by, each with the same chance, and how to come back to them.
  *
- * How many there will be is known only at the end. So each gets a number that is drawn at random, and those with the lowest are
- * kept: as many as are wanted of those seen so far, which is a few and their square root. An operation that is longer has a
- * longer sample, but not in proportion: otherwise the time would go into a few loops. */
+ * How many there will be is known only at the end. So each gets a number that is drawn at random, and those with the
+ * lowest are kept: as many as are wanted of those seen so far, which is a few and their square root. An operation that is
+ * longer has a longer sample, but not in proportion: otherwise the time would go into a few loops. */
 
 #include "crash/world.h"
 

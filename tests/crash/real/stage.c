@@ -155,13 +155,16 @@ void stage_start(Stage *s)
                 stage_abort("the daemon does not begin to serve");
 }
 
+/* It listens before it has adopted what it found, and answers only after that, whatever it is sent. */
 bool stage_is_ready(const Stage *s)
 {
         _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
         struct sockaddr_un sa = { .sun_family = AF_UNIX };
 
         (void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", s->socket);
-        return connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0;
+        return connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && send(fd, "?", 1, MSG_NOSIGNAL) == 1 &&
+               poll(&poll_fd, 1, (int)(STAGE_WAIT_S * 1000)) > 0;
 }
 
 bool stage_wait_ready(const Stage *s)

@@ -62,7 +62,7 @@ void stage_done(Stage *s, bool show_log);
 /* Without waiting for anything. The process stands before execve(2) until it is told by a byte to *ret_go. */
 void stage_start_held(Stage *s, int *ret_go);
 void stage_start(Stage *s);
-/* Does it listen? Waits for it. */
+/* Does it answer, and so has it adopted what there was, while nobody worked? Waits for it. */
 bool stage_wait_ready(const Stage *s);
 bool stage_is_ready(const Stage *s);
 void stage_kill(Stage *s);
