@@ -214,6 +214,7 @@ void scenario_new_last_of_chunk(World *w)
         setup_furnish(w);
         for (unsigned i = 0; i < MH_SHM_CHUNK_SLOTS - 2; i++)
                 (void)world_new(w, WHO_B, 1);
+        w->last_hole = true; /* who keeps slots ready goes on there */
         setup_job(w, OP_NEW, 1, 0);
 }
 
