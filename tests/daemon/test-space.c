@@ -462,7 +462,7 @@ static void run_direct_of_many(int (*ask)(mh_client *c), off_t most)
         daemon_start(&the_daemon, (const char *const[]){ "--scratch=1M", "--clients=128", NULL });
         crowd(many);
         c = attach_direct();
-        cr_assert_geq(mh_client_id(c), MH_SHM_GROUP_CLIENTS);
+        cr_assert_geq(mh_client_id(c), (int)MH_SHM_GROUP_CLIENTS);
         cr_assert_eq(raw_new(&many[0], 1, &next_to_open), 0);
         for (unsigned i = 1; i < 512 * 80; i++)
                 cr_assert_eq(raw_new(&many[0], 1, &handle), 0);
