@@ -123,8 +123,10 @@ struct mh_shm_header {
         uint64_t _pad[9];
 };
 
-/* Who believes a wrong namespace refuses to serve, so what somebody scribbled there must not look like one. */
-#define MH_SHM_NS_CHECK(pid_ns, time_ns) (~((pid_ns) ^ ((time_ns) << 32 | (time_ns) >> 32)))
+/* Of the words that say where the daemon is: see place_check(). */
+#define MH_SHM_PLACE_XOR   UINT64_C(0x9e3779b97f4a7c15)
+#define MH_SHM_PLACE_MUL_1 UINT64_C(0xbf58476d1ce4e5b9)
+#define MH_SHM_PLACE_MUL_2 UINT64_C(0x94d049bb133111eb)
 
 /* The daemon's identity, limits, high-water marks and search hints. On a page of its own, because it changes. */
 struct mh_shm_shared {
@@ -139,7 +141,7 @@ struct mh_shm_shared {
         /* where the daemon is, without which no pid and no start time in the segment means anything; 0: not known */
         uint64_t daemon_pid_ns;   /* inode number of its /proc/self/ns/pid */
         uint64_t daemon_time_ns;  /* and of its /proc/self/ns/time */
-        uint64_t daemon_ns_check; /* MH_SHM_NS_CHECK() of the two, or neither is known */
+        uint64_t daemon_ns_check; /* place_check() of the two, or neither is known */
 
         /* raised by anybody, by compare-and-swap, after the pages were reserved; read often */
         uint32_t chunk_hwm; /* chunk descriptors below this are reserved; a multiple of 32 */

@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 
 #include "base/cleanup.h"
+#include "shm/place.h"
 #include "shm/words.h"
 
 #define GEN_MAX ((UINT64_C(1) << 40) - 1)
@@ -181,5 +182,46 @@ Test(words, blocks_by_their_offset)
                                 cr_assert_eq(index, UINT32_MAX, "class %u, offset %u", k, within);
                         else
                                 cr_assert_eq(index, within / class_size(k), "class %u, offset %u", k, within);
+                }
+}
+
+Test(words, check_of_a_place)
+{
+        cr_assert_eq(place_check(0, 0), UINT64_C(0xd85d1d823d12cde7));
+        cr_assert_eq(place_check(4026531836, 4026531834), UINT64_C(0x547d64b85ac913d3));
+}
+
+static bool is_known(uint64_t pid_ns, uint64_t time_ns, uint64_t check)
+{
+        const struct mh_shm_shared copy = {
+                .daemon_pid_ns = pid_ns, .daemon_time_ns = time_ns, .daemon_ns_check = check};
+        ProcessPlace place;
+
+        place_read(&copy, &place);
+        return place.pid_namespace != 0 || place.time_namespace != 0;
+}
+
+/* What a program that has gone wild writes is not random: the same word everywhere, all bits set, small numbers, a bit off. */
+Test(words, a_place_that_was_scribbled_over_is_not_known)
+{
+        static const uint64_t likely[] = {0, 1, 2, 0xff, UINT32_MAX, INT64_MAX, UINT64_MAX, UINT64_MAX - 1, UINT64_C(1) << 63,
+                                          0x4141414141414141, 0xdeadbeef, 4026531834, 4026531836, UINT64_C(0xf000000200000000)};
+        const uint64_t pid_ns = 4026531836, time_ns = 4026531834, check = place_check(pid_ns, time_ns);
+
+        cr_assert(is_known(pid_ns, time_ns, check), "the right one");
+
+        for (size_t a = 0; a < ELEMENTSOF(likely); a++)
+                for (size_t b = 0; b < ELEMENTSOF(likely); b++)
+                        for (size_t c = 0; c < ELEMENTSOF(likely); c++)
+                                cr_assert_not(is_known(likely[a], likely[b], likely[c]), "%zu %zu %zu", a, b, c);
+
+        for (unsigned i = 0; i < 192; i++)
+                for (unsigned j = 0; j < 192; j++) {
+                        uint64_t w[3] = {pid_ns, time_ns, check};
+
+                        w[i / 64] ^= UINT64_C(1) << i % 64;
+                        if (j != i)
+                                w[j / 64] ^= UINT64_C(1) << j % 64;
+                        cr_assert_not(is_known(w[0], w[1], w[2]), "bits %u and %u", i, j);
                 }
 }
