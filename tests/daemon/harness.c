@@ -249,6 +249,24 @@ unsigned daemon_said(const Daemon *d, const char *text)
         return n;
 }
 
+uint64_t daemon_cpu_msec(const Daemon *d)
+{
+        struct timespec t;
+        clockid_t clock;
+
+        cr_assert_eq(clock_getcpuclockid(d->pid, &clock), 0);
+        cr_assert_eq(clock_gettime(clock, &t), 0);
+        return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+void daemon_check_idle(const Daemon *d)
+{
+        uint64_t cpu = daemon_cpu_msec(d);
+
+        sleep_msec(1000);
+        cr_expect_leq(daemon_cpu_msec(d) - cpu, 300, "the daemon spins");
+}
+
 unsigned daemon_fds(const Daemon *d)
 {
         _cleanup_closedir_ DIR *dir = NULL;

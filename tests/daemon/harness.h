@@ -94,6 +94,12 @@ void daemon_clean(Daemon *d, bool show);
 /* Does a line of its diagnostics hold this text? How often? */
 unsigned daemon_said(const Daemon *d, const char *text);
 
+/* Processor time that it has used. */
+uint64_t daemon_cpu_msec(const Daemon *d);
+
+/* Fails the test if it works although nobody asks for anything. */
+void daemon_check_idle(const Daemon *d);
+
 /* Descriptors that it has open. */
 unsigned daemon_fds(const Daemon *d);
 

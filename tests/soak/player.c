@@ -21,8 +21,8 @@
 #include "lib/client.h"
 #include "lib/deadline.h"
 #include "soak/board.h"
+#include "soak/pattern.h"
 
-#define FILL_MAX     4096U /* bytes that are written and compared; of larger blocks their beginning and end */
 #define AGAIN_MAX    1000U /* times in a row that a close may say that others keep the handle busy */
 #define BURST        1500U
 #define BURST_BLOCKS 300U
@@ -257,40 +257,6 @@ static void do_burst(Thread *t)
 
 /* ------------------------------------------------------------------------------------------------ scratch */
 
-static uint64_t pattern(mh_scratch s, uint64_t at)
-{
-        return mix(s ^ at << 20);
-}
-
-/* Bytes from the beginning, and from where on to the end. */
-static void filled_parts(uint64_t size, uint64_t *ret_first, uint64_t *ret_rest)
-{
-        size &= ~UINT64_C(7);
-        *ret_first = MIN(size, UINT64_C(0) + FILL_MAX);
-        *ret_rest = size - MIN(size - *ret_first, UINT64_C(64));
-}
-
-static void fill(mh_scratch s, uint8_t *data, uint64_t size)
-{
-        uint64_t first, rest;
-
-        filled_parts(size, &first, &rest);
-        for (uint64_t at = 0; at + 8 <= size; at = at + 8 == first && rest > first ? rest : at + 8)
-                *(uint64_t *)(void *)(data + at) = pattern(s, at);
-}
-
-/* The first place where there is something else, or UINT64_MAX. */
-static uint64_t spoiled_at(mh_scratch s, const uint8_t *data, uint64_t size)
-{
-        uint64_t first, rest;
-
-        filled_parts(size, &first, &rest);
-        for (uint64_t at = 0; at + 8 <= size; at = at + 8 == first && rest > first ? rest : at + 8)
-                if (*(const uint64_t *)(const void *)(data + at) != pattern(s, at))
-                        return at;
-        return UINT64_MAX;
-}
-
 static uint64_t any_size(Thread *t)
 {
         switch (below(t, 64)) {
@@ -333,7 +299,7 @@ static void do_alloc(Thread *t)
         if (data) {
                 if (got < size)
                         complain(t, "%zu bytes instead of %llu", got, (unsigned long long)size);
-                fill(s, data, size);
+                pattern_fill(s, data, size);
         }
         b->index = s;
         b->size = size;
@@ -357,7 +323,7 @@ static void check_block(Thread *t, const Block *b, const Player *owner, uint64_t
                 return;
         if (mh_scratch_data(client, s, &data, NULL) < 0)
                 return;
-        at = spoiled_at(s, data, size);
+        at = pattern_spoiled_at(s, data, size);
         if (at != UINT64_MAX && lives(owner, life))
                 complain(t, "block %#llx of %llu bytes was overwritten at %llu", (unsigned long long)s,
                          (unsigned long long)size, (unsigned long long)at);
@@ -478,7 +444,7 @@ static void do_look(Thread *t)
                 if (!s)
                         continue;
                 expect(t, mh_scratch_data(client, s, &data, &size), 0, "data of a given block", s);
-                if (spoiled_at(s, data, sizeof(uint64_t)) == 0)
+                if (pattern_spoiled_at(s, data, sizeof(uint64_t)) == 0)
                         complain(t, "block %#llx, given to %#llx, was overwritten", (unsigned long long)s,
                                  (unsigned long long)held->handle);
                 expect(t, mh_scratch_free(client, s), -EBUSY, "free of a given block", s);

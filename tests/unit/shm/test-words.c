@@ -193,8 +193,9 @@ Test(words, check_of_a_place)
 
 static bool is_known(uint64_t pid_ns, uint64_t time_ns, uint64_t check)
 {
-        const struct mh_shm_shared copy = {
-                .daemon_pid_ns = pid_ns, .daemon_time_ns = time_ns, .daemon_ns_check = check};
+        const struct mh_shm_shared copy = { .daemon_pid_ns = pid_ns,
+                                            .daemon_time_ns = time_ns,
+                                            .daemon_ns_check = check };
         ProcessPlace place;
 
         place_read(&copy, &place);
@@ -204,8 +205,20 @@ static bool is_known(uint64_t pid_ns, uint64_t time_ns, uint64_t check)
 /* What a program that has gone wild writes is not random: the same word everywhere, all bits set, small numbers, a bit off. */
 Test(words, a_place_that_was_scribbled_over_is_not_known)
 {
-        static const uint64_t likely[] = {0, 1, 2, 0xff, UINT32_MAX, INT64_MAX, UINT64_MAX, UINT64_MAX - 1, UINT64_C(1) << 63,
-                                          0x4141414141414141, 0xdeadbeef, 4026531834, 4026531836, UINT64_C(0xf000000200000000)};
+        static const uint64_t likely[] = { 0,
+                                           1,
+                                           2,
+                                           0xff,
+                                           UINT32_MAX,
+                                           INT64_MAX,
+                                           UINT64_MAX,
+                                           UINT64_MAX - 1,
+                                           UINT64_C(1) << 63,
+                                           0x4141414141414141,
+                                           0xdeadbeef,
+                                           4026531834,
+                                           4026531836,
+                                           UINT64_C(0xf000000200000000) };
         const uint64_t pid_ns = 4026531836, time_ns = 4026531834, check = place_check(pid_ns, time_ns);
 
         cr_assert(is_known(pid_ns, time_ns, check), "the right one");
@@ -217,7 +230,7 @@ Test(words, a_place_that_was_scribbled_over_is_not_known)
 
         for (unsigned i = 0; i < 192; i++)
                 for (unsigned j = 0; j < 192; j++) {
-                        uint64_t w[3] = {pid_ns, time_ns, check};
+                        uint64_t w[3] = { pid_ns, time_ns, check };
 
                         w[i / 64] ^= UINT64_C(1) << i % 64;
                         if (j != i)
