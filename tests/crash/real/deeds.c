@@ -68,7 +68,7 @@ const char *deed_detach(Role *role)
 }
 
 /* Who works on the segment itself has nothing to ask, and looks after its connection only now and then: here at once. */
-static const char *deed_come_back(Role *role)
+const char *deed_come_back(Role *role)
 {
         TRY(call_look(role->client, deadline_in(PATIENCE)));
         return NULL;

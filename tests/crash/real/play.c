@@ -393,6 +393,10 @@ static bool ask_b(Performance *p, Reference *ret)
                 if (!person_do(&p->b, deed_attach, "B attaches") || !person_do(&p->b, deed_have, "B begins"))
                         return false;
         }
+        /* Nobody else can bring the next daemon a segment without a name: not for its next look, which is due by the clock, do
+         * we wait here. */
+        if (play->before == BEFORE_SEGMENT && !person_do(&p->b, deed_come_back, "B comes back"))
+                return false;
         return person_do(&p->b, deed_check, "B afterwards") &&
                settle(p, "without A", 1, p->reference ? &p->reference->after : NULL,
                       p->reference && !play->empty ? &p->reference->before : NULL, ret ? &ret->after : NULL);

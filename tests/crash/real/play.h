@@ -43,6 +43,7 @@ const char *deed_attach(Role *role);
 const char *deed_detach(Role *role);
 const char *deed_have(Role *role);
 const char *deed_check(Role *role);
+const char *deed_come_back(Role *role);
 const char *deed_hold(Role *role);
 const char *deed_go_on(Role *role);
 
