@@ -58,7 +58,8 @@ disturb() {
                 case $((i % 24)) in
                 8)  sysctl_user "$uid" restart mono-handle-d.service ;;
                 16) sysctl_user "$uid" stop mono-handle-d.service ;;
-                0)  sysctl_user "$uid" stop mono-handle-d.socket mono-handle-d.service
+                # The service stops with it. (To name it, too, is to ask again, when the clients may have had both started.)
+                0)  sysctl_user "$uid" stop mono-handle-d.socket
                     sysctl_user "$uid" start mono-handle-d.socket ;;
                 *)  kill_service "$pid" || true ;;
                 esac
