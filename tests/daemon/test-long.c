@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "tools/under.h"
 
 DAEMON_SUITE(longer);
 
@@ -299,12 +300,10 @@ Test(longer, the_daemon_is_stopped_meanwhile)
 
 Test(longer, the_segment_is_truncated_meanwhile)
 {
-        const char *tool = getenv("MONO_HANDLE_TEST_TOOL");
         uint64_t handle;
         Raw r, other;
 
-        if (tool && strcmp(tool, "tsan") == 0)
-                cr_skip_test("ThreadSanitizer waits for itself where a signal comes in the middle of an atomic access");
+        skip_under("tsan", "waits for itself where a signal comes in the middle of an atomic access");
         start();
         for (unsigned round = 0; round < 4; round++) {
                 cr_assert_eq(raw_attach(&r, &the_daemon, MH_WIRE_HELLO_MAPS), 0);

@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -23,6 +22,7 @@
 #include "shm/span.h"
 #include "shm/totals.h"
 #include "shm/trim.h"
+#include "tools/under.h"
 #include "unit/shm/two.h"
 
 static uint64_t span_word(uint64_t s)
@@ -421,11 +421,9 @@ static void let_b_close(int sig)
 Test(reap, the_last_block_just_before_its_span_is_an_orphan)
 {
         struct sigaction action = { .sa_handler = let_b_close }, old;
-        const char *tool = getenv("MONO_HANDLE_TEST_TOOL");
         uint64_t s;
 
-        if (tool && strcmp(tool, "tsan") == 0)
-                cr_skip_test("ThreadSanitizer waits for itself where a signal comes in the middle of an atomic access");
+        skip_under("tsan", "waits for itself where a signal comes in the middle of an atomic access");
         open_two();
         before_write.handle = make(&b);
         cr_assert_eq(slot_open(&a, before_write.handle, NULL), 0);
