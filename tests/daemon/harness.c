@@ -267,6 +267,20 @@ void daemon_check_idle(const Daemon *d)
         cr_expect_leq(daemon_cpu_msec(d) - cpu, 300, "the daemon spins");
 }
 
+/* Until then it may still have descriptors that it is about to close. */
+static bool sleeps(pid_t pid)
+{
+        _cleanup_fclose_ FILE *f = NULL;
+        char path[64], line[512], *end;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+        f = fopen(path, "re");
+        if (!f || !fgets(line, sizeof(line), f))
+                return false;
+        end = strrchr(line, ')');
+        return end && strncmp(end, ") S", 3) == 0;
+}
+
 unsigned daemon_fds(const Daemon *d)
 {
         _cleanup_closedir_ DIR *dir = NULL;
@@ -274,6 +288,7 @@ unsigned daemon_fds(const Daemon *d)
         char path[64];
         unsigned n = 0;
 
+        WAIT_FOR(sleeps(d->pid));
         (void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)d->pid);
         dir = opendir(path);
         while (dir && (de = readdir(dir)))

@@ -100,7 +100,7 @@ uint64_t daemon_cpu_msec(const Daemon *d);
 /* Fails the test if it works although nobody asks for anything. */
 void daemon_check_idle(const Daemon *d);
 
-/* Descriptors that it has open. */
+/* Descriptors that it has open when it comes to rest. */
 unsigned daemon_fds(const Daemon *d);
 
 /* The segment that the record names, opened; -1 if there is none. */
