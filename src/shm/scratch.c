@@ -207,7 +207,7 @@ static _noinline_ int alloc_small_anyhow(Actor *a, unsigned class, uint64_t *ret
 static inline int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
 {
         ActorClass *k = &a->classes[class];
-        uint64_t candidates, word, i, *owner = k->hot;
+        uint64_t candidates, word, size, i, *owner = k->hot;
 
         if (unlikely(is_limited(a)))
                 return alloc_small_anyhow(a, class, ret_scratch);
@@ -229,9 +229,10 @@ static inline int alloc_small(Actor *a, unsigned class, uint64_t *ret_scratch)
         if (unlikely(!word) || unlikely(word << (64 - MH_SHM_SCRATCH_TAG_SHIFT)))
                 return alloc_small_anyhow(a, class, ret_scratch);
         k->candidates = candidates & (candidates - 1);
+        size = k->size;
         store_release(owner, word | a->owner_word); /* as in take_block() */
-        actor_count_alloc(a, k->size);
-        *ret_scratch = word | (k->offset + i * k->size);
+        actor_count_alloc(a, size);
+        *ret_scratch = word | (k->offset + i * size);
         return 0;
 }
 
@@ -437,7 +438,7 @@ static void count_down(Actor *a, uint64_t class, uint32_t span)
         else if (a->classes[class].span == span + 1)
                 *countdown = class_blocks(class); /* blocks are taken from it: see stock_refill() */
         else
-                stock_consider(a, span);
+                stock_consider(a, (unsigned)class, span);
 }
 
 static int free_any(Actor *a, uint64_t scratch)
@@ -467,15 +468,16 @@ static int free_any(Actor *a, uint64_t scratch)
 }
 
 /* The rest of a free in a span of this actor's, where it did not take a block last. The span may be empty. */
-static _noinline_ int freed_elsewhere(Actor *a, uint64_t offset, ActorClass *k, uint32_t index)
+static _noinline_ int freed_elsewhere(Actor *a, uint64_t offset, ActorClass *k)
 {
         uint32_t span = (uint32_t)(offset / MH_SHM_SPAN_SIZE);
+        uint64_t class = (uint64_t)(k - a->classes);
 
         if (k->n_freed < ACTOR_FREED && offset / MH_SHM_BLOCK_ALIGN <= UINT32_MAX)
                 k->freed[k->n_freed++] = (uint32_t)(offset / MH_SHM_BLOCK_ALIGN);
         else
-                block_note_free(a->seg, span, index);
-        count_down(a, (uint64_t)(k - a->classes), span);
+                block_note_free(a->seg, span, class_index(class, offset % MH_SHM_SPAN_SIZE));
+        count_down(a, class, span);
         return 0;
 }
 
@@ -562,7 +564,7 @@ static _noinline_ int free_as_visitor(Actor *a, uint64_t scratch)
  */
 int scratch_free(Actor *a, uint64_t scratch)
 {
-        uint64_t offset = scratch_offset(scratch), tag = scratch - offset, class, i, *owner;
+        uint64_t offset = scratch_offset(scratch), next, class, i, *owner;
         struct mh_shm_hazard_line *line = a->hazard;
         struct mh_shm_owners *area;
         uint32_t index;
@@ -583,25 +585,27 @@ int scratch_free(Actor *a, uint64_t scratch)
         /* Relaxed, and a barrier for the compiler only: who comes to visit makes us pass a real one. Pairs with block_visit(). */
         store_relaxed(&line->freeing, scratch);
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        if (unlikely(load_relaxed(&area->visitors)) || unlikely(load_relaxed(owner) - a->owner_word != tag) ||
-            unlikely(__builtin_add_overflow(tag, UINT64_C(1) << MH_SHM_SCRATCH_TAG_SHIFT, &tag))) {
+        if (unlikely(load_relaxed(&area->visitors)) ||
+            unlikely(((load_relaxed(owner) - a->owner_word) ^ offset) != scratch) ||
+            unlikely(__builtin_add_overflow(scratch, UINT64_C(1) << MH_SHM_SCRATCH_TAG_SHIFT, &next))) {
                 store_relaxed(&line->freeing, 0); /* nothing was done that it could be ordered with */
                 return free_any(a, scratch);
         }
         /* Release: what was written to the block comes first. Pairs with every look at it. FREE, with tag_after(). */
-        store_release(owner, tag);
+        store_release(owner, next - offset);
         /* Release: who finds 0 finds the block free. Pairs with block_visit(). */
         store_release(&line->freeing, 0);
 
+        /* From here on `next` stands for offset and tag: there are registers enough, and hardly any has to be saved. */
         k = &a->classes[class];
         actor_count_free(a, k->size, true);
         i = (uint64_t)(owner - k->owner);
         if (unlikely(i >= 64))
-                return free_is_only_counted(k, area, index) ? 0 : freed_elsewhere(a, offset, k, index);
+                return free_is_only_counted(k, area, index) ? 0 : freed_elsewhere(a, scratch_offset(next), k);
         if (likely(!k->hot)) {
                 k->hot = owner;
-                k->hot_word = tag;
-                k->hot_index = tag | offset;
+                k->hot_word = next - scratch_offset(next);
+                k->hot_index = next;
                 return 0;
         }
         k->candidates |= UINT64_C(1) << i;

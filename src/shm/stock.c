@@ -48,12 +48,13 @@ static uint64_t all_groups(unsigned class)
 static _hot_ uint64_t look_at_group(const struct mh_shm_owners *area, unsigned class, uint32_t first)
 {
         uint32_t n = class_blocks(class) - first;
+        const uint64_t *begin = &area->word[first], *word = begin + (n < 64 ? n : 64);
         uint64_t found = 0;
 
         /* From the last to the first, so that a bit is put in by an addition: this is most of what a batch of allocations costs. */
 #pragma GCC unroll 8
-        for (uint32_t i = n < 64 ? n : 64; i-- > 0;)
-                found += found + owner_is_bare(load_sc(&area->word[first + i]));
+        while (word != begin)
+                found += found + owner_is_bare(load_sc(--word));
         return found;
 }
 
@@ -212,15 +213,20 @@ static bool keep_spare(Actor *a, uint32_t span)
         return false;
 }
 
-void stock_consider(Actor *a, uint32_t span)
+void stock_consider(Actor *a, unsigned class, uint32_t span)
 {
         struct mh_shm_span *entry = &a->spans[span];
         struct mh_shm_owners *area = &a->owners[span];
         /* Relaxed: the span is this actor's, and only it changes its word. */
         uint64_t word = load_relaxed(&entry->word);
-        uint32_t used = 0, n = class_blocks(span_arg(word));
+        uint32_t used = 0, n = class_blocks(class);
+        uint64_t all = 0;
 
-        for (uint32_t i = 0; i < n; i++)
+        /* Mostly it is empty, and that is known sooner than how many are used. */
+#pragma GCC unroll 8
+        for (const uint64_t *owner = area->word, *end = owner + n; owner != end; owner++)
+                all |= load_sc(owner);
+        for (uint32_t i = 0; i < n && !owner_is_bare(all); i++)
                 used += !owner_is_bare(load_sc(&area->word[i]));
         area->countdown = used ? used : n;
         if (used || keep_spare(a, span))

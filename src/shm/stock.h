@@ -20,11 +20,11 @@ static inline void stock_cool(ActorClass *k)
 }
 
 /*
- * A span of this actor's, not the one blocks are taken from, may be empty now: then it is kept or given back. To look costs a pass over
- * its owner words, so it is not done with each free: when some are found in use, at least so many frees must come before it is worth to
- * look again.
+ * A span of this actor's, of that class, and not the one blocks are taken from, may be empty now: then it is kept or given back. To
+ * look costs a pass over its owner words, so it is not done with each free: when some are found in use, at least so many frees must
+ * come before it is worth to look again.
  */
-void stock_consider(Actor *a, uint32_t span);
+void stock_consider(Actor *a, unsigned class, uint32_t span);
 
 /*
  * Gives back spans of this client in which nothing is in use, also those kept for the next time, and those that others emptied: a
