@@ -21,6 +21,7 @@
 #include "base/cleanup.h"
 #include "lib/deadline.h"
 #include "tools/say.h"
+#include "tools/starve.h"
 
 char private_directory[64];
 char private_socket[80];
@@ -38,18 +39,6 @@ static unsigned slowness(void)
 uint64_t private_deadline(unsigned seconds)
 {
         return deadline_in(seconds * slowness() * DEADLINE_SECOND);
-}
-
-bool private_poll(bool (*condition)(void *), void *userdata)
-{
-        uint64_t deadline = private_deadline(20);
-
-        while (!condition(userdata)) {
-                if (deadline_now() >= deadline)
-                        return false;
-                deadline_sleep(deadline_in(DEADLINE_SECOND / 200));
-        }
-        return true;
 }
 
 /* ------------------------------------------------------------------------------------------------ the daemon */
@@ -116,6 +105,43 @@ static unsigned each_daemon(void (*fn)(pid_t))
         return n;
 }
 
+/* For all daemons here: how long they waited for a processor, and whether one does right now. */
+static uint64_t starved;
+static bool starves;
+
+static void look_at(pid_t pid)
+{
+        uint64_t ran, delay;
+
+        if (!starve_read(pid, &ran, &delay))
+                return;
+        starved += delay;
+        starves = starves || starve_now(pid, 50000);
+}
+
+/* Not while the daemon only waits for a processor: it is not stuck. */
+static bool is_late(uint64_t deadline)
+{
+        if (deadline_now() < deadline)
+                return false;
+        starved = 0;
+        starves = false;
+        (void)each_daemon(look_at);
+        return !starves && deadline_now() >= deadline + starved;
+}
+
+bool private_poll(bool (*condition)(void *), void *userdata)
+{
+        uint64_t deadline = private_deadline(20);
+
+        while (!condition(userdata)) {
+                if (is_late(deadline))
+                        return false;
+                deadline_sleep(deadline_in(DEADLINE_SECOND / 200));
+        }
+        return true;
+}
+
 unsigned private_daemons(void)
 {
         return each_daemon(NULL);
@@ -159,7 +185,7 @@ int private_work_until_served(mh_client *c, mh_handle held)
                 if (private_daemon() > 0)
                         return 0;
                 deadline_sleep(deadline_in(DEADLINE_SECOND / 100));
-        } while (deadline_now() < deadline);
+        } while (!is_late(deadline));
         return 1;
 }
 

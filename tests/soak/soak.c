@@ -32,6 +32,7 @@
 #include "lib/deadline.h"
 #include "soak/board.h"
 #include "soak/judge.h"
+#include "tools/starve.h"
 
 #define STOP_SECONDS   90U /* until who does not come to a stop is stuck */
 #define SETTLE_SECONDS 60U /* until the daemon has buried the dead */
@@ -264,6 +265,19 @@ static bool summon_daemon(mh_client **ret)
         return r == 0 || judge_says("nobody can attach: %s", strerror(-r));
 }
 
+/* Time in which the daemon waited for a processor does not count: it is not stuck. */
+static bool is_late(uint64_t deadline)
+{
+        uint64_t ran, delay;
+        pid_t pid;
+
+        if (seen_time() < deadline)
+                return false;
+        pid = daemon_pid();
+        return pid <= 0 || !starve_read(pid, &ran, &delay) ||
+               (!starve_now(pid, 50000) && seen_time() >= deadline + delay);
+}
+
 /* Until the dead are buried and memory is given back; what is wrong then stays wrong. */
 static int settled(uint64_t clients)
 {
@@ -279,7 +293,7 @@ static int settled(uint64_t clients)
                 if (fd >= 0 && verify_segment(fd, VERIFY_AT_REST | VERIFY_NO_DEAD, NULL, NULL, &stats) == 0 &&
                     stats.clients == clients)
                         break;
-                if (seen_time() >= deadline) {
+                if (is_late(deadline)) {
                         if (fd < 0)
                                 (void)judge_says("there is no segment");
                         else

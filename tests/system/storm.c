@@ -9,7 +9,9 @@
  *
  * The times are in microseconds: the longest outage; how long an operation that asks the daemon took at most, not counting
  * when there was no daemon; how long one of a client that maps the segment took at most; and for how long the machine
- * let somebody wait who wanted nothing but to run. AGAIN is how often an operation said that others kept it busy.
+ * let somebody wait who wanted nothing but to run. What an operation itself waited for a processor does not count, and in one
+ * that asks, nor does it what the daemon waited for one, where the kernel tells it. AGAIN is how often an operation said that
+ * others kept it busy.
  *
  * What fails is told on standard error, and the answer is "error". That is also when an operation was blocked by anything but
  * an outage and the machine; see allowed().
@@ -37,6 +39,7 @@
 #include <monohandle.h>
 
 #include "proto/wire.h"
+#include "tools/starve.h"
 
 #define CLIENTS_MAX 200U
 #define HELD        12U
@@ -44,9 +47,11 @@
 #define PASSED      16U
 #define CONTROLS    2U
 #define OUTAGES_MAX 4096U
+#define STARVED_MAX 65536U
 #define AGAIN_MAX   1000U  /* in a row */
 #define NAP         5000U  /* microseconds */
 #define LONG        20000U /* microseconds: an operation whose time is looked into */
+#define SHORT       1000U  /* microseconds */
 
 /*
  * An operation of a client that maps the segment looks after the connection now and then, and waits for nobody longer than this.
@@ -59,10 +64,9 @@ typedef struct Told {
         uint64_t handles, blocks, operations, longest, again;
 } Told;
 
-/* When there was no daemon: from the last answer of one to the first of the next. */
-typedef struct Outage {
+typedef struct Period {
         uint64_t from, to;
-} Outage;
+} Period;
 
 typedef struct Board {
         unsigned stop, leave;
@@ -73,7 +77,11 @@ typedef struct Board {
         uint64_t pause[CONTROLS];
         uint64_t answered; /* when the witness was, the last time */
         unsigned n_outages;
-        Outage outages[OUTAGES_MAX];
+        Period outages[OUTAGES_MAX]; /* from the last answer of a daemon to the first of the next */
+        pid_t daemon;                /* that of the last answer */
+        uint64_t watched;            /* up to when we know of it: */
+        unsigned n_starved;
+        Period starved[STARVED_MAX]; /* when the daemon could have run, and did not */
 } Board;
 
 typedef struct Thing {
@@ -86,6 +94,7 @@ typedef struct Thing {
 static Board *board;
 static mh_client *client;
 static bool maps;
+static uint64_t delay_before; /* the run delay when the call under way began, or not long before */
 
 static uint64_t now(void)
 {
@@ -110,23 +119,65 @@ static _Noreturn void failed(const char *what, int r)
 
 /* ------------------------------------------------------------------------------------------------ time */
 
-/* What of the time from `begin` to `end` there was a daemon in. The witness has to know of its end, first. */
-static uint64_t served(uint64_t begin, uint64_t end)
+static uint64_t common(Period p, Period q)
 {
-        uint64_t deadline = end + 120000000, time = end - begin;
+        uint64_t from = p.from > q.from ? p.from : q.from, to = p.to < q.to ? p.to : q.to;
+
+        return to > from ? to - from : 0;
+}
+
+/* What of it there was a daemon in. */
+static uint64_t outside_outages(Period p)
+{
+        unsigned n = __atomic_load_n(&board->n_outages, __ATOMIC_SEQ_CST);
+        uint64_t time = p.to - p.from;
+
+        for (unsigned i = 0; i < n; i++)
+                time -= common(p, board->outages[i]);
+        return time;
+}
+
+/* What of it there was a daemon in that did not lack a processor. Witness and watch have to know of its end, first. */
+static uint64_t served(Period p)
+{
+        uint64_t deadline = p.to + 120000000, time;
         unsigned n;
 
-        while (__atomic_load_n(&board->answered, __ATOMIC_SEQ_CST) < end) {
+        while (__atomic_load_n(&board->answered, __ATOMIC_SEQ_CST) < p.to ||
+               __atomic_load_n(&board->watched, __ATOMIC_SEQ_CST) < p.to) {
                 if (now() > deadline)
                         failed("there is no daemon any more", -ETIMEDOUT);
                 nap();
         }
-        n = __atomic_load_n(&board->n_outages, __ATOMIC_SEQ_CST);
+        time = outside_outages(p);
+        n = __atomic_load_n(&board->n_starved, __ATOMIC_SEQ_CST);
         for (unsigned i = 0; i < n; i++) {
-                const Outage *o = &board->outages[i];
-                uint64_t from = o->from > begin ? o->from : begin, to = o->to < end ? o->to : end;
+                const Period *q = &board->starved[i];
 
-                time -= to > from ? to - from : 0;
+                if (common(p, *q) > 0)
+                        time -= outside_outages((Period){ .from = p.from > q->from ? p.from : q->from,
+                                                          .to = p.to < q->to ? p.to : q->to });
+        }
+        return time;
+}
+
+/* For how long we could have run, and had to wait for a processor. */
+static uint64_t run_delay(void)
+{
+        uint64_t ran, delay;
+
+        return starve_read(0, &ran, &delay) ? delay : 0;
+}
+
+/* Now, before a call. Not each one shall pay for the question: what the last SHORT added to it, is forgiven, too. */
+static uint64_t begin_call(void)
+{
+        static uint64_t asked;
+        uint64_t time = now();
+
+        if (time - asked > SHORT) {
+                delay_before = run_delay();
+                asked = time;
         }
         return time;
 }
@@ -135,20 +186,25 @@ static void note_time(Told *told, uint64_t begin)
 {
         uint64_t end = now(), time = end - begin;
 
-        if (!maps && time > LONG)
-                time = served(begin, end);
+        if (time > LONG) {
+                uint64_t waited = run_delay() - delay_before;
+
+                if (!maps)
+                        time = served((Period){ .from = begin, .to = end });
+                time -= waited < time ? waited : time;
+        }
         if (time > told->longest)
                 told->longest = time;
         told->operations++;
 }
 
 /* Each call, and how long it took. */
-#define CALL(told, call)                     \
-        ({                                   \
-                uint64_t call_begin = now(); \
-                int call_r = (call);         \
-                note_time(told, call_begin); \
-                call_r;                      \
+#define CALL(told, call)                            \
+        ({                                          \
+                uint64_t call_begin = begin_call(); \
+                int call_r = (call);                \
+                note_time(told, call_begin);        \
+                call_r;                             \
         })
 
 /* Wants nothing but to run, and to be woken. What it has to wait for is the machine. */
@@ -185,9 +241,8 @@ static uint64_t longest_pause(void)
 }
 
 /*
- * How long an operation may take, outages apart. In one that maps there is nothing to wait for but the processor, and a lock
- * of the kernel that somebody holds who waits for the processor, too. One that asks waits for its own turns and the daemon's.
- * Measured, the first take up to twice the longest pause of a control, because they are many more, and the others half of it.
+ * How long an operation may take, when outages do not count, nor what it or the daemon waited for a processor. What is left
+ * is mostly a lock of the kernel that somebody holds who waits for a processor.
  */
 static uint64_t allowed(bool asks)
 {
@@ -389,7 +444,27 @@ static bool say_hello(int fd)
         return sendmsg(fd, &mh, MSG_NOSIGNAL) == sizeof(hello);
 }
 
-/* The epoch of the daemon that answers; 0: none does. What comes with it, the kernel closes. */
+/* Notes, too, who it is from: the socket may be the service manager's. What else comes with it, the kernel closes. */
+static bool hear_welcome(int fd, struct mh_wire_welcome *welcome)
+{
+        union {
+                struct cmsghdr header;
+                char buffer[CMSG_SPACE(sizeof(struct ucred))];
+        } c = {};
+        struct iovec iov = { .iov_base = welcome, .iov_len = sizeof(*welcome) };
+        struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof(c) };
+        struct ucred cred;
+
+        if (recvmsg(fd, &mh, 0) != sizeof(*welcome) || welcome->header.type != MH_WIRE_HELLO)
+                return false;
+        if (mh.msg_controllen >= CMSG_LEN(sizeof(cred)) && c.header.cmsg_type == SCM_CREDENTIALS) {
+                memcpy(&cred, CMSG_DATA(&c.header), sizeof(cred));
+                __atomic_store_n(&board->daemon, cred.pid, __ATOMIC_SEQ_CST);
+        }
+        return true;
+}
+
+/* The epoch of the daemon that answers; 0: none does. */
 static uint64_t ask_for_epoch(void)
 {
         struct mh_wire_welcome welcome = {};
@@ -398,8 +473,8 @@ static uint64_t ask_for_epoch(void)
 
         if (fd < 0)
                 return 0;
-        if (say_hello(fd) && recv(fd, &welcome, sizeof(welcome), 0) == sizeof(welcome) &&
-            welcome.header.type == MH_WIRE_HELLO)
+        if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &(int){ 1 }, sizeof(int)) == 0 && say_hello(fd) &&
+            hear_welcome(fd, &welcome))
                 epoch = welcome.epoch;
         (void)close(fd);
         return epoch;
@@ -412,7 +487,7 @@ static void note_answer(uint64_t epoch, uint64_t *last_epoch)
         if (*last_epoch && epoch != *last_epoch) {
                 if (board->n_outages == OUTAGES_MAX)
                         failed("too many outages", 0);
-                board->outages[board->n_outages] = (Outage){ .from = before, .to = time };
+                board->outages[board->n_outages] = (Period){ .from = before, .to = time };
                 __atomic_store_n(&board->n_outages, board->n_outages + 1, __ATOMIC_SEQ_CST);
         }
         *last_epoch = epoch;
@@ -436,6 +511,50 @@ static _Noreturn void witness(unsigned n)
 
                 if (epoch)
                         note_answer(epoch, &last);
+                nap();
+        }
+        _exit(0);
+}
+
+/* The longer one that begins as the last one did takes its place. */
+static void note_starved(Period p)
+{
+        unsigned n = board->n_starved;
+
+        if (n > 0 && board->starved[n - 1].from == p.from) {
+                __atomic_store_n(&board->starved[n - 1].to, p.to, __ATOMIC_SEQ_CST);
+                return;
+        }
+        if (n == STARVED_MAX)
+                failed("too many times without a processor", 0);
+        board->starved[n] = p;
+        __atomic_store_n(&board->n_starved, n + 1, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * The daemon, and how long it lacks a processor. What it has run for is brought up to date by the tick of the clock, at the
+ * least, so only what is longer than LONG is to be believed.
+ */
+static _Noreturn void watch(unsigned n)
+{
+        uint64_t had_run = 0, since = 0;
+        pid_t before = 0;
+
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        while (!all_have(&board->left, n)) {
+                pid_t pid = __atomic_load_n(&board->daemon, __ATOMIC_SEQ_CST);
+                uint64_t time = now(), ran = 0, delay;
+                bool waits = pid > 0 && starve_is_runnable(pid) && starve_read(pid, &ran, &delay);
+
+                if (!waits || pid != before || ran != had_run) {
+                        __atomic_store_n(&board->watched, time, __ATOMIC_SEQ_CST);
+                        since = waits ? time : 0;
+                } else if (time - since > LONG) {
+                        note_starved((Period){ .from = since, .to = time });
+                        __atomic_store_n(&board->watched, time, __ATOMIC_SEQ_CST);
+                }
+                before = pid;
+                had_run = ran;
                 nap();
         }
         _exit(0);
@@ -524,6 +643,7 @@ static int storm(unsigned n)
         for (unsigned i = 0; i < CONTROLS; i++)
                 start(control, i);
         start(witness, n);
+        start(watch, n);
         printf("ok\n");
 
         /* Whatever it is told, or if nobody is there any more to tell it. */
