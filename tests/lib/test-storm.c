@@ -56,6 +56,7 @@ static Storm storm_start(void)
                 (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
                 (void)dup2(in[0], STDIN_FILENO);
                 (void)dup2(out[1], STDOUT_FILENO);
+                (void)dup2(fileno(say_stream()), STDERR_FILENO); /* what failed, if anything does */
                 (void)execl(binary, "storm", n, NULL);
                 _exit(127);
         }
