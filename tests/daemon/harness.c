@@ -74,6 +74,12 @@ void harness_pass(void)
         passed = true;
 }
 
+void harness_skip(const char *why)
+{
+        daemon_clean(&the_daemon, false);
+        cr_skip_test("%s", why);
+}
+
 void harness_note(const char *format, ...)
 {
         va_list ap;

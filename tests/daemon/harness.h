@@ -53,6 +53,9 @@ void harness_init(void);
 void harness_fini(void);
 void harness_pass(void);
 
+/* Once there is a daemon: a test that is skipped does not come to harness_fini(), which cleans up. */
+void harness_skip(const char *why);
+
 /* A line for whoever reads the test's output. */
 void harness_note(const char *format, ...) _printf_(1, 2);
 

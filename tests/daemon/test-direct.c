@@ -355,7 +355,7 @@ Test(direct, alive_and_slow_to_map)
         /* The next daemon waits for it for two seconds, whether it maps or not. */
         k = raw_resume(&slow, &the_daemon);
         if (k == -ESTALE && now_msec() - begin >= 2000)
-                cr_skip_test("this machine is too slow to come back in time");
+                harness_skip("this machine is too slow to come back in time");
         cr_assert_eq(k, 0);
         cr_expect_eq(slow.granted, DIRECT);
         sleep_msec(3000);
