@@ -59,7 +59,6 @@
  */
 #define LOOK_PATIENCE 100000U
 #define RETRY_PAUSE   10000U
-#define PATIENCE      9000000U /* a little less than how long a call waits at all */
 
 typedef struct Told {
         uint64_t handles, blocks, operations, longest, again;
@@ -199,32 +198,13 @@ static void note_time(Told *told, uint64_t begin)
         told->operations++;
 }
 
-/*
- * The library has its patience, and that is shorter than an outage may be in which the next daemon lacks a processor. Then the
- * call says so, and the very same call again tells what came of it.
- */
-static bool ran_out_of_patience(int r, uint64_t begin)
-{
-        uint64_t end = now();
-
-        if (r != -ENOTCONN || end - begin < PATIENCE || served((Period){ .from = begin, .to = end }) > PATIENCE / 10)
-                return false;
-        (void)fprintf(stderr, "# storm, process %d: no daemon for longer than a call waits; asks again\n",
-                      (int)getpid());
-        return true;
-}
-
 /* Each call, and how long it took. */
-#define CALL(told, call)                                           \
-        ({                                                         \
-                uint64_t call_begin;                               \
-                int call_r;                                        \
-                do {                                               \
-                        call_begin = begin_call();                 \
-                        call_r = (call);                           \
-                        note_time(told, call_begin);               \
-                } while (ran_out_of_patience(call_r, call_begin)); \
-                call_r;                                            \
+#define CALL(told, call)                            \
+        ({                                          \
+                uint64_t call_begin = begin_call(); \
+                int call_r = (call);                \
+                note_time(told, call_begin);        \
+                call_r;                             \
         })
 
 /* Wants nothing but to run, and to be woken. What it has to wait for is the machine. */
